@@ -277,7 +277,7 @@ fn explain(asked: &Explained) -> ExitCode {
 
 fn load(file: &Path) -> Result<Config, ExitCode> {
     config::load(file).map_err(|problems| {
-        let _ = writeln!(io::stderr(), "{problems}");
+        let _ = writeln!(io::stderr(), "{}", printable(&problems.to_string()));
         ExitCode::from(USAGE)
     })
 }

@@ -1,5 +1,5 @@
-//! Who has its turn on the engine: first each resource has a role, then nodes ask each other for polls; and what is said to
-//! all nodes waits for no long row of writes.
+//! The order in which a node's commands reach the engine: claims go before requests for polls, and beats wait for no long
+//! row of writes.
 //!
 //! Must not know: what is sent.
 
@@ -24,19 +24,20 @@ impl Turns {
         Turns { commands: Semaphore::new(TURNS_MAX), few_claims: Notify::new() }
     }
 
-    /// So many claims wait now.
+    /// Notes how many claims wait now.
     pub(super) fn wait_claims(&self, count: usize) {
         if count < CLAIMS_MAX {
             self.few_claims.notify_waiters();
         }
     }
 
-    /// The turn of a command of one resource, until it is dropped. `None` never comes: the turns never end.
+    /// Waits for the turn of a command of one resource, which lasts until it is dropped. Returns `None` if there are no turns
+    /// any more, which does not happen.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.commands.acquire().await.ok()
     }
 
-    /// The turn of a command that is less urgent than claims: it waits while more is to be claimed than one go takes.
+    /// Waits for the turn of a command that is less urgent than claims, while more is to be claimed than one go takes.
     /// `claims`: how many wait now.
     pub(super) async fn turn_after_claims(&self, claims: impl Fn() -> usize) -> Option<SemaphorePermit<'_>> {
         loop {

@@ -1,6 +1,6 @@
 //! Why nodes that are a cluster poll a resource each for itself.
 //!
-//! Must not know: who finds that out.
+//! Must not know: how that is found out.
 
 /// Why each node polls a resource for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -401,7 +401,7 @@ mod tests {
 
     use super::*;
 
-    async fn pair() -> (Attended, TcpStream) {
+    pub(super) async fn pair() -> (Attended, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (socket, _) = listener.accept().await.unwrap();

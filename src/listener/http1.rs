@@ -14,6 +14,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 
 use super::guarded_stream::Attended;
+use super::turns::own_turn;
 
 /// What the application behind a listener remembers of a connection.
 pub(super) type Known = Box<dyn Any + Send + Sync>;
@@ -43,10 +44,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     if read.is_empty() && !comes(&mut stream, &mut ends).await {
         return;
     }
-    // Pingora takes an idle connection to the upstream out of the hands of the task that watches it, and fails if another
-    // thread polls that task meanwhile. Tokio leaves it to this thread unless several tasks have woken each other just now,
-    // as the one that accepts has woken this one.
-    tokio::task::yield_now().await;
+    own_turn().await;
     let mut reused = first(&proxy, stream, read, known, &ends.close).await;
     while let Some((stream, settings)) = reused.map(ReusedHttpStream::consume) {
         let stream: Stream = match Attended::expect_next(stream) {

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use super::http2_windows::Windows;
 use super::takeover;
+use super::turns::own_turn;
 use crate::config::Limits;
 use crate::metrics::Metrics;
 
@@ -207,6 +208,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Requests<A> {
                 let giving_up = Arc::new(Notify::new());
                 let given_up = giving_up.clone();
                 let request = async move {
+                    own_turn().await;
                     let session = ServerSession::new_http2(session);
                     tokio::select! {
                         biased;

@@ -28,3 +28,4 @@ pub(super) mod service;
 pub(super) mod takeover;
 mod tls;
 pub(super) mod trusted_proxies;
+mod turns;

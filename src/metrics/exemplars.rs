@@ -1,6 +1,6 @@
 //! Exemplars (OpenMetrics 1.0): of each bucket of `poll_duration_seconds`, the last poll whose trace is recorded.
 //!
-//! Must not know: who traces, how a trace is made.
+//! Must not know: what is traced, how a trace is made.
 
 use std::collections::HashMap;
 use std::sync::Arc;

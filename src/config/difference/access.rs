@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::super::identity::{ApiKeys, Authenticate, Forward, Issuer, Jwt};
 use super::super::{Cors, Transports};
 
-/// Whether everybody that the old ways let in would be let in by the new ones, as the same client. Keys of clients are left
-/// out: those whose key is gone are told from the others. Another way in, or another place of a token, changes what of a
+/// Returns whether the new ways let in each client that the old ones let in, under the same name. Keys of clients are left
+/// out: the streams of a key that is gone end one by one. Another way in, or another place of a token, changes what of a
 /// request names its resource.
 pub fn lets_in_all(old: Option<&Authenticate>, new: Option<&Authenticate>) -> bool {
     let (Some(old), Some(new)) = (old, new) else { return old.is_none() && new.is_none() };

@@ -37,24 +37,13 @@ impl Attended {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::Arc;
     use std::time::Duration;
 
-    use pingora::protocols::Stream;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
     use tokio::time::timeout;
 
+    use super::super::tests::pair;
     use super::*;
-    use crate::listener::deadlines::{Awaited, Terms};
-
-    async fn pair() -> (Attended, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (socket, _) = listener.accept().await.unwrap();
-        let stream: Stream = Box::new(pingora::protocols::l4::stream::Stream::from(socket));
-        (Attended::http1(stream, Arc::new(Terms::strict()), Awaited::FirstByte), client)
-    }
 
     async fn comes(server: &mut Attended) -> bool {
         poll_fn(|context| server.poll_next(context)).await

@@ -15,6 +15,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::contract::{FAST, ONCE, Stand, config};
 use crate::support::app;
@@ -239,6 +240,19 @@ impl TraceService for Grpc {
     }
 }
 
+/// What a collector over gRPC got: a request, and its field `x-collector-key`.
+type Exported = mpsc::Receiver<(ExportTraceServiceRequest, Option<String>)>;
+
+/// A collector that takes spans over gRPC: where it is, what it gets, and the task that serves.
+async fn grpc_collector() -> (SocketAddr, Exported, JoinHandle<Result<(), tonic::transport::Error>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (sender, requests) = mpsc::channel(16);
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Grpc(sender)));
+    (address, requests, tokio::spawn(server.serve_with_incoming(incoming)))
+}
+
 /// A port that is led on to this address once TLS is done.
 async fn before_it(authority: &Authority, to: SocketAddr) -> u16 {
     let acceptor = authority.certify(&["localhost"]).acceptor_of_http2();
@@ -257,12 +271,7 @@ async fn before_it(authority: &Authority, to: SocketAddr) -> u16 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_reach_a_collector_over_grpc_with_tls_that_is_believed() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let (sender, mut requests) = mpsc::channel(16);
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
-    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Grpc(sender)));
-    let serving = tokio::spawn(server.serve_with_incoming(incoming));
+    let (address, mut requests, serving) = grpc_collector().await;
     let (authority, other, folder) = (Authority::new(), Authority::new(), Folder::new());
     let port = before_it(&authority, address).await;
     for (authority, outcome) in [(&other, "failed"), (&authority, "exported")] {
@@ -281,12 +290,7 @@ async fn spans_reach_a_collector_over_grpc_with_tls_that_is_believed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_reach_a_collector_over_grpc() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let (sender, mut requests) = mpsc::channel(16);
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
-    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Grpc(sender)));
-    let serving = tokio::spawn(server.serve_with_incoming(incoming));
+    let (address, mut requests, serving) = grpc_collector().await;
     let stand = stand(ONCE, &format!("http://{address}"), "protocol: grpc, headers: {x-collector-key: ours}");
     stand.legacy.set("/elsewhere", Reply::json("1"));
     stand.http().await.get("/elsewhere", &[]).await.expect(200);

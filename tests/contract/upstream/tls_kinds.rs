@@ -12,21 +12,26 @@ use pollcast::app::App;
 
 use super::ways::WEBSOCKET;
 use crate::support::app;
-use crate::support::client::Http;
+use crate::support::client::{Http, connect};
+use crate::support::h2::H2;
 use crate::support::openssl::{Made, OldServer, Says, Speaks, made};
 use crate::support::process::Folder;
 use crate::support::wire::within;
 
 /// pollcast in front of one server, which is reached with these keys of `tls`.
 fn stand(server: SocketAddr, tls: &str, upstream: &str) -> App {
-    app::start(&format!(
+    app::start(&yaml(server, tls, upstream))
+}
+
+fn yaml(server: SocketAddr, tls: &str, upstream: &str) -> String {
+    format!(
         "listeners: [{{address: '127.0.0.1:0'}}]\n\
          upstreams: {{old: {{servers: ['{server}'], host: legacy.test, tls: {{{tls}}}{upstream}}}}}\n\
          passthrough: old\n\
          admin: {{address: '127.0.0.1:0'}}\n\
          log: {{access: false}}\n\
          routes: [{{path: '/r/{{name}}', upstream: old, poll: {{interval: 1h}}}}]\n"
-    ))
+    )
 }
 
 /// What each way of asking gets: a poll, a request that passes through, a write, a WebSocket.
@@ -242,6 +247,21 @@ async fn connections_are_used_again_and_one_handshake_serves_many_requests() {
         assert_eq!(Http::connect(address).await.get(&format!("/r/{number}"), &[]).await.status, 200);
     }
     assert_eq!(server.handshakes(), 2, "polls have connections of their own");
+}
+
+#[tokio::test]
+async fn requests_of_new_http2_connections_use_one_connection_again() {
+    let made = made(plain(), None);
+    let server = OldServer::start(&made, Speaks::default());
+    let yaml = yaml(server.address, &format!("pin: [{}]", made.pins()[0]), "");
+    let app =
+        app::start(&yaml.replace("[{address: '127.0.0.1:0'}]", "[{address: '127.0.0.1:0', http2: true}]"));
+    for _ in 0..60 {
+        let mut h2 = H2::over(connect(app.addresses()[0]).await, NAME).await;
+        assert_eq!(h2.get("/x", &[]).await.status, 200);
+        is_given_back(&app).await;
+    }
+    assert_eq!((server.requests().len(), server.handshakes()), (60, 1));
 }
 
 #[tokio::test]
