@@ -104,8 +104,12 @@ impl KeySet {
     /// Keeps a set new for as long as it is needed.
     pub(super) async fn keep(set: Weak<KeySet>) {
         while let Some(set) = set.upgrade() {
-            *set.tried.lock().await = Some(Instant::now());
-            set.read().await;
+            {
+                // Held until it is read: a request that comes meanwhile waits for this reading, too.
+                let mut tried = set.tried.lock().await;
+                *tried = Some(Instant::now());
+                set.read().await;
+            }
             // The spread keeps processes from asking at the same time.
             let spread = 0.9 + 0.2 * fastrand::f64();
             let wait = if set.is_loaded() { set.source.refresh } else { READ_SPACING };

@@ -6,12 +6,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{bearer, in_seconds, stand, token};
 use crate::contract::{FAST, Stand};
 use crate::support;
 use crate::support::client::long_poll;
-use crate::support::legacy::{Legacy, Reply};
+use crate::support::legacy::{Gate, Legacy, Reply};
 use crate::support::sse::Sse;
 
 /// A key pair and its public half as a key set.
@@ -55,6 +56,26 @@ async fn keys_of_a_url_rotate() {
     issuer.set("/keys", Reply::garbage());
     http.get("/prices/A", &[("authorization", &newer)]).await.expect(200);
     http.get("/prices/A", &[("authorization", &signed(&second, "third"))]).await.expect(401);
+}
+
+#[tokio::test]
+async fn a_client_that_comes_while_the_keys_are_read_waits_for_them() {
+    let (issuer, gate, (key, set)) = (Legacy::start(), Gate::closed(), signer("first"));
+    issuer.set("/keys", Reply::json(set.to_string()).behind(&gate));
+    let jwt = format!("{{jwks: 'http://{}/keys', issuer: [me]}}", issuer.address());
+    let stand = Stand::start(&format!("{FAST}, share: public, authenticate: {{jwt: {jwt}}}"));
+    stand.legacy.set("/prices/A", Reply::json("1"));
+    let mut http = stand.http().await;
+    // The process itself has begun to read them.
+    issuer.wait_in_flight("/keys", 1).await;
+    let token = signed(&key, "first");
+    let credential = [("authorization", token.as_str())];
+    let mut answer = std::pin::pin!(http.get("/prices/A", &credential));
+    let early = timeout(Duration::from_millis(300), &mut answer).await;
+    assert!(early.is_err(), "{early:?}");
+    gate.open();
+    answer.await.expect(200);
+    assert_eq!(issuer.count("/keys"), 1);
 }
 
 #[tokio::test]
