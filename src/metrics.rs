@@ -13,6 +13,7 @@ mod openmetrics;
 mod per_route;
 mod refusal;
 mod touches;
+mod upstream_labels;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -38,6 +39,7 @@ use per_route::RouteLabels;
 pub use per_route::{OTHER_ROUTES, PerRoute};
 pub use refusal::RefusalReason;
 pub use touches::TouchCause;
+use upstream_labels::{UPSTREAM, UpstreamLabels};
 
 metrics! {
     /// Push clients now.
@@ -209,7 +211,12 @@ impl Metrics {
     }
 
     fn make(&self) -> Make<'_> {
-        Make { registry: &self.registry, routes: &self.routes, described: &self.described }
+        Make {
+            registry: &self.registry,
+            routes: &self.routes,
+            upstreams: &self.upstreams,
+            described: &self.described,
+        }
     }
 
     /// Bounds the routes that have series of their own (`limits.metric_routes`); the others share one.
@@ -220,6 +227,13 @@ impl Metrics {
     /// Forgets the series of all routes but these: a reload has removed them.
     pub fn keep_routes<'a>(&self, paths: impl Iterator<Item = &'a str>) {
         self.routes.keep(&paths.collect());
+    }
+
+    /// Forgets the series of all upstreams but these, and what stands behind their samples.
+    pub fn keep_upstreams<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let names = names.collect();
+        self.upstreams.keep(&names);
+        self.exemplars.lock().retain(|upstream, _| names.contains(upstream.as_str()));
     }
 
     /// Returns the metrics of pollcast itself, those without a series included, by name.
@@ -243,7 +257,7 @@ impl Metrics {
     pub fn encode_openmetrics(&self) -> String {
         let exemplars = self.exemplars.lock().clone();
         openmetrics::write(&self.gather(), |family, metric, bucket| {
-            let upstream = metric.get_label().iter().find(|label| label.name() == "upstream")?;
+            let upstream = metric.get_label().iter().find(|label| label.name() == UPSTREAM)?;
             let of_polls = family == "pollcast_poll_duration_seconds";
             exemplars.get(upstream.value()).filter(|_| of_polls)?.text(bucket)
         })

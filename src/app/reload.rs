@@ -292,9 +292,11 @@ impl State {
     }
 }
 
-/// Forgets the series of routes that are there no more.
+/// Forgets the series of routes and upstreams that are there no more.
 fn keep_series(shared: &Shared) {
-    shared.metrics.keep_routes(shared.config.routes.iter().map(|route| route.path.as_str()));
+    let (metrics, config) = (&shared.metrics, &shared.config);
+    metrics.keep_routes(config.routes.iter().map(|route| route.path.as_str()));
+    metrics.keep_upstreams(config.upstreams.iter().map(|upstream| upstream.name.as_str()));
 }
 
 fn seconds(time: SystemTime) -> i64 {

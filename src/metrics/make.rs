@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use super::per_route::{PerRoute, ROUTE, RouteLabels};
+use super::upstream_labels::UpstreamLabels;
 
 /// A metric that is registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,7 @@ pub struct Described {
 pub(super) struct Make<'a> {
     pub(super) registry: &'a Registry,
     pub(super) routes: &'a Arc<RouteLabels>,
+    pub(super) upstreams: &'a UpstreamLabels,
     pub(super) described: &'a Mutex<Vec<Described>>,
 }
 
@@ -55,7 +57,7 @@ impl Make<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<IntCounterVec, prometheus::Error> {
-        self.register(IntCounterVec::new(Self::opts(name, help), labels))
+        Ok(self.upstreams.watched(self.register(IntCounterVec::new(Self::opts(name, help), labels))?, labels))
     }
 
     pub(super) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
@@ -88,7 +90,7 @@ impl Make<'_> {
         buckets: Vec<f64>,
     ) -> Result<HistogramVec, prometheus::Error> {
         let opts = HistogramOpts::new(format!("pollcast_{name}"), help).buckets(buckets);
-        self.register(HistogramVec::new(opts, labels))
+        Ok(self.upstreams.watched(self.register(HistogramVec::new(opts, labels))?, labels))
     }
 
     /// Returns the place of the label `route`, which the caller's constants have.
@@ -146,6 +148,7 @@ macro_rules! metrics {
             )+
             registry: Registry,
             routes: Arc<RouteLabels>,
+            upstreams: Arc<UpstreamLabels>,
             described: Arc<Mutex<Vec<Described>>>,
             exemplars: Arc<OfUpstreams>,
             /// The runtimes whose tasks are counted when the metrics are asked for.
@@ -154,14 +157,17 @@ macro_rules! metrics {
 
         impl Metrics {
             fn registered(registry: Registry) -> Result<Metrics, prometheus::Error> {
-                let (routes, described) = (Arc::<RouteLabels>::default(), Arc::<Mutex<Vec<Described>>>::default());
-                let make = Make { registry: &registry, routes: &routes, described: &described };
+                let (routes, upstreams) = (Arc::<RouteLabels>::default(), Arc::<UpstreamLabels>::default());
+                let described = Arc::<Mutex<Vec<Described>>>::default();
+                let make =
+                    Make { registry: &registry, routes: &routes, upstreams: &upstreams, described: &described };
                 Ok(Metrics {
                     $($field: make.$make($name, concat!($($help),+).trim_start(), $($more),*)?,)+
                     runtimes: Arc::default(),
                     exemplars: Arc::default(),
                     registry,
                     routes,
+                    upstreams,
                     described,
                 })
             }

@@ -2,14 +2,16 @@
 //!
 //! Must not know: what is counted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
+use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::proto::MetricFamily;
+
+use super::upstream_labels::remove_series;
 
 /// The label whose values are the paths of routes.
 pub(super) const ROUTE: &str = "route";
@@ -81,7 +83,9 @@ pub struct PerRoute<V> {
 impl<B: MetricVecBuilder + 'static> PerRoute<MetricVec<B>> {
     pub(super) fn new(metric: MetricVec<B>, at: usize, routes: Arc<RouteLabels>) -> Self {
         let held = metric.clone();
-        routes.removes.lock().push(Box::new(move |gone| remove(&held, gone)));
+        routes.removes.lock().push(Box::new(move |gone| {
+            remove_series(&held, ROUTE, |route| gone.contains(route));
+        }));
         PerRoute { metric, at, routes }
     }
 
@@ -119,19 +123,6 @@ pub(super) fn reasons(requests: &[MetricFamily], passed: bool) -> Vec<(String, S
         is_wanted.then(|| (route.to_owned(), reason.to_owned(), count))
     });
     counted.collect()
-}
-
-/// Removes the series of these routes.
-fn remove<B: MetricVecBuilder>(metric: &MetricVec<B>, gone: &HashSet<Box<str>>) {
-    let families = metric.collect();
-    for series in families.iter().flat_map(MetricFamily::get_metric) {
-        let labels: HashMap<&str, &str> =
-            series.get_label().iter().map(|label| (label.name(), label.value())).collect();
-        if labels.get(ROUTE).is_some_and(|route| gone.contains(*route)) {
-            // One that another reload has removed meanwhile is gone as well.
-            let _ = metric.remove(&labels);
-        }
-    }
 }
 
 impl fmt::Debug for RouteLabels {

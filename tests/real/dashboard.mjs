@@ -13,7 +13,7 @@ import { PHONE, answers, check, exitCode, fitsThePhone, launch, open, port, them
 const [binary, home] = process.argv.slice(2);
 const TOKEN = "a-token-of-the-admin-listener";
 const RESOURCES = 120;
-const [api, front, admin] = [await port(), await port(), await port()];
+const [api, front, admin, engine] = [await port(), await port(), await port(), await port()];
 const [site, origin] = [`http://127.0.0.1:${front}`, `http://127.0.0.1:${admin}`];
 
 // An API whose resources change at paces of their own, one of which fails.
@@ -27,11 +27,12 @@ createServer((request, response) => {
 }).listen(api, "127.0.0.1");
 const names = ["price", "stock", "orders", "weather", "chat", "build", "score", "room"];
 const route = (name, at) => `  - { path: "/api/${name}/{id}", upstream: ${at % 3 ? "shop" : "weather-station"}, share: public, poll: { interval: ${1 + at % 3}s }${name === "room" ? ", presence: {}" : ""} }`;
-writeFileSync(join(home, "dashboard.yaml"), `
+const config = (node, front, admin) => `
 listeners: [{ address: "127.0.0.1:${front}" }]
 admin: { address: "127.0.0.1:${admin}", token: ${TOKEN} }
 log: { access: false }
 limits: { url_bytes: 256B }
+cluster: { engine: redis, servers: ["127.0.0.1:${engine}"], secret: a secret of the nodes of this test alone, node: ${node} }
 upstreams:
   shop: { servers: ["127.0.0.1:${api}"], budget: { rate: 200/s } }
   weather-station: { servers: ["127.0.0.1:${api}"] }
@@ -40,9 +41,16 @@ routes:
 ${names.map(route).join("\n")}
   - { path: "/legacy/{id}", upstream: shop, poll: off }
 ${[1, 2, 3].map((n) => `  - { path: "/more/${n}/{id}", upstream: shop, poll: { interval: 5s } }`).join("\n")}
-`);
-const pollcast = spawn(binary, ["run", "--config", join(home, "dashboard.yaml")], { stdio: "ignore" });
-process.on("exit", () => pollcast.kill());
+`;
+// Starts a program that ends with this one.
+const start = (...words) => { const started = spawn(words[0], words.slice(1), { stdio: "ignore" }); process.on("exit", () => started.kill()); return started; };
+const startNode = (node, front, admin) => {
+  writeFileSync(join(home, `dashboard-${node}.yaml`), config(node, front, admin));
+  return start(binary, "run", "--config", join(home, `dashboard-${node}.yaml`));
+};
+const redis = start("redis-server", "--port", String(engine), "--bind", "127.0.0.1", "--save", "", "--dir", home);
+startNode("here", front, admin);
+const other = startNode("elsewhere", await port(), await port());
 await answers(`${origin}/ready`);
 const follow = async (path) => { const answer = await fetch(site + path, { headers: { accept: "text/event-stream" } }); for await (const _ of answer.body); };
 for (let at = 0; at < RESOURCES; at += 1) {
@@ -158,6 +166,16 @@ check("a paused route is a plain proxy", (passed.headers.get("cache-status") || 
 await press(".routes-off", "Resume");
 await until("the route is polled again", async () => (await page.$(".routes-off")) === null);
 check("it is polled again", (await fetch(`${site}/api/score/6`)).headers.get("cache-status") !== passed.headers.get("cache-status"));
+
+// The nodes that share the polls: one that dies, and an engine that does.
+await has("#nodes ~ .upstreams", "elsewhere");
+check("this node is told from the others", /here\s+this one/.test(await text("#nodes ~ .upstreams")), await text("#nodes ~ .upstreams"));
+check("a node says how much it polls for all", /[1-9]\d* resources/.test(await text("#nodes ~ .upstreams")), await text("#nodes ~ .upstreams"));
+await rules(page, "nodes");
+other.kill("SIGKILL");
+await until("the dead node is gone", async () => !(await text("#nodes ~ .upstreams")).includes("elsewhere"));
+redis.kill("SIGKILL");
+await has("#nodes ~ .upstreams", "The engine cannot be had");
 
 // What becomes of a request.
 await fill("#explain ~ .card input[name=target]", "/api/price/8");

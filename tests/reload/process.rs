@@ -137,6 +137,37 @@ async fn the_command_line_asks_the_running_process_what_a_reload_would_do() {
 }
 
 #[tokio::test]
+async fn no_scrape_shows_a_route_or_an_upstream_that_is_gone_and_others_keep_their_counts() {
+    let (legacy, other) = (Legacy::start(), Legacy::start());
+    legacy.set("/a", Reply::json("1"));
+    other.set("/b", Reply::json("1"));
+    let with = |routes: &str, upstream: &str| {
+        yaml(&legacy, routes, "", "").replace("upstreams: {", &format!("upstreams: {{{upstream}"))
+    };
+    let spare = format!("spare: {{servers: ['{}']}}, ", other.address());
+    let both = with(&format!("{A}, {{path: /b, upstream: spare, poll: {{interval: 1h}}}}"), &spare);
+    let process = Process::start(&both).await;
+    let scrape =
+        async || Http::connect(process.admin).await.get("/metrics", &[TOKEN]).await.expect(200).text();
+    let mut kept = Sse::open(process.address, "/a", &[]).await;
+    assert_eq!(kept.next_event().await.data, "1");
+    Http::connect(process.address).await.get("/b", &[]).await.expect(200);
+    let text = scrape().await;
+    assert!(text.contains("upstream=\"spare\"") && text.contains("route=\"/b\""), "{text}");
+    rewrite(&process, &with(A, ""));
+    call(&process, "/-/reload").await.expect(200);
+    let text = scrape().await;
+    assert!(!text.contains("spare") && !text.contains("\"/b\""), "{text}");
+    assert!(text.contains("pollcast_subscribers{route=\"/a\",transport=\"sse\"} 1"), "{text}");
+    let polled = "pollcast_polls_total{outcome=\"changed\",route=\"/a\",upstream=\"legacy\"} 1";
+    assert!(text.contains(polled), "{text}");
+    // One of that name that comes again begins at 0.
+    rewrite(&process, &both);
+    call(&process, "/-/reload").await.expect(200);
+    assert!(metric(&process, "pollcast_poll_duration_seconds_count{upstream=\"spare\"} 0").await);
+}
+
+#[tokio::test]
 async fn sighup_reads_the_file_and_the_log_follows_its_level() {
     let legacy = Legacy::start();
     let process = Process::start(&yaml(&legacy, A, "", "log: {level: warn}")).await;
