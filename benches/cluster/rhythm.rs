@@ -8,9 +8,12 @@ use tokio::time::sleep;
 use crate::engine::signal;
 use crate::fleet::{Fleet, Plan};
 use crate::table::{Row, seconds};
+use crate::upstream::Plot;
 
 /// Resources of these runs.
 const RESOURCES: usize = 300;
+/// For how long a node or the engine stands still.
+const STANDSTILL: Duration = Duration::from_secs(5);
 
 /// Polls per resource and interval while nothing fails, and with a node that is replaced within a minute.
 pub async fn steady(window: Duration) -> Result<Vec<Row>, String> {
@@ -52,9 +55,9 @@ fn told(counts: &crate::clients::Counts) -> String {
 pub enum Failure {
     /// A node is killed.
     Node,
-    /// A node stands still for five seconds.
+    /// A node stands still for [`STANDSTILL`].
     NodeStops,
-    /// The engine stands still for five seconds.
+    /// The engine stands still for [`STANDSTILL`].
     EngineHangs,
     /// The engine is killed, and back, empty, after four seconds.
     EngineKilled,
@@ -62,7 +65,12 @@ pub enum Failure {
 
 /// The longest pauses between two polls of a resource while something fails.
 pub async fn failure(failure: Failure, interval: Duration, lease: Duration) -> Result<Vec<Row>, String> {
-    let plan = Plan { interval, lease: Some(lease), ..Plan::usual(RESOURCES) };
+    let mut plan = Plan { interval, lease: Some(lease), ..Plan::usual(RESOURCES) };
+    if failure == Failure::NodeStops {
+        // Of states that come and go between the last poll before a standstill and its end, the clients of the node that
+        // stands still get the newest one, as slow clients do: each state lasts longer than that.
+        plan.plot = Plot::Lasting(STANDSTILL + 2 * interval);
+    }
     let mut fleet = Fleet::followed(plan).await?;
     // Two intervals before, so that the last poll before the failure counts.
     sleep(2 * interval).await;
@@ -75,12 +83,12 @@ pub async fn failure(failure: Failure, interval: Duration, lease: Duration) -> R
         Failure::NodeStops => {
             let pid = fleet.nodes[busiest].as_ref().map_or(0, crate::server::Pollcast::pid);
             signal(pid, "STOP")?;
-            sleep(Duration::from_secs(5)).await;
+            sleep(STANDSTILL).await;
             signal(pid, "CONT")?;
         }
         Failure::EngineHangs => {
             signal(fleet.engine.pid(), "STOP")?;
-            sleep(Duration::from_secs(5)).await;
+            sleep(STANDSTILL).await;
             signal(fleet.engine.pid(), "CONT")?;
         }
         Failure::EngineKilled => {
