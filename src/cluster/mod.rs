@@ -23,6 +23,8 @@ mod naming;
 pub mod nats;
 mod node;
 mod node_resource;
+#[cfg(test)]
+mod node_tests;
 mod notice;
 #[cfg(any(feature = "redis", feature = "nats"))]
 mod password;

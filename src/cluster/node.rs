@@ -145,6 +145,7 @@ impl Node {
             losses: 0,
         };
         let secret = |secret: &crate::config::Secret| Arc::new(Secret::new(secret.0.as_bytes()));
+        let turns = Turns::new(settings.max_commands, &metrics);
         Arc::new(Node {
             engine,
             settings: settings.clone(),
@@ -159,7 +160,7 @@ impl Node {
             has_parted: AtomicBool::new(false),
             state: Mutex::new(state),
             errands: Notify::new(),
-            turns: Turns::new(),
+            turns,
             beat_now: Notify::new(),
             budgets: RwLock::default(),
             writes: OnceLock::new(),

@@ -45,6 +45,8 @@ pub struct Cluster {
     pub shares_private: bool,
     /// The largest sealed record.
     pub max_value: usize,
+    /// Commands of single resources that are on their way to the engine at once.
+    pub max_commands: usize,
 }
 
 /// What is between the nodes.
@@ -86,6 +88,7 @@ impl Cluster {
             when_lost: WhenLost::Poll,
             shares_private: false,
             max_value: 1024 * 1024,
+            max_commands: 256,
         }
     }
 }

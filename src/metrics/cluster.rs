@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus::{Counter, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Metrics;
+use super::make::Make;
 
 /// What a node of a cluster counts.
 #[derive(Clone)]
@@ -45,6 +46,10 @@ pub struct ClusterMetrics {
     pub tokens: IntCounterVec,
     /// More was told than is kept.
     pub overflows: IntCounter,
+    /// Commands of single resources that are on their way to the engine.
+    pub commands: IntGauge,
+    /// Commands that had to wait for their turn, by what they waited for.
+    pub delayed: IntCounterVec,
 }
 
 /// Roles as labels of `cluster_seats`.
@@ -98,11 +103,7 @@ impl Metrics {
     /// They were registered before.
     pub fn cluster(&self) -> Result<ClusterMetrics, prometheus::Error> {
         let r = self.make();
-        let buckets = vec![0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
-        let histogram = |name: &str, help: &str| {
-            let opts = HistogramOpts::new(format!("pollcast_{name}"), help).buckets(buckets.clone());
-            r.register(Histogram::with_opts(opts))
-        };
+        let (lag_seconds, beat_seconds) = lags(&r)?;
         let counts = |name: &str, label: &str, help: &str| r.counters(name, help, &[label]);
         let alone = Counter::new("pollcast_cluster_alone_seconds_total", "Seconds without the engine.");
         let metrics = ClusterMetrics {
@@ -120,11 +121,8 @@ impl Metrics {
                 "reason",
                 "What the engine refused: fence, session, memory.",
             )?,
-            lag_seconds: histogram(
-                "cluster_lag_seconds",
-                "A message's way to another node: half of its return.",
-            )?,
-            beat_seconds: histogram("cluster_beat_seconds", "From a message of this node to its return.")?,
+            lag_seconds,
+            beat_seconds,
             reads: counts("cluster_reads_total", "cause", "Records that were read: resume, reconnect, gap.")?,
             losses: counts(
                 "cluster_losses_total",
@@ -152,16 +150,34 @@ impl Metrics {
                 "Polls that budgets of all nodes together allowed.",
             )?,
             overflows: r.counter("cluster_overflows_total", "Times that more was told than is kept.")?,
+            commands: r
+                .gauge("cluster_commands", "Commands of single resources on their way to the engine.")?,
+            delayed: counts(
+                "cluster_delayed_commands_total",
+                "reason",
+                "Commands that waited for their turn: behind max_commands others (commands), behind claims.",
+            )?,
         };
         metrics.make_closed();
         Ok(metrics)
     }
 }
 
+/// Times of messages: to another node, and until they are back.
+fn lags(r: &Make<'_>) -> Result<(Histogram, Histogram), prometheus::Error> {
+    let buckets = vec![0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+    let histogram = |name: &str, help: &str| {
+        let opts = HistogramOpts::new(format!("pollcast_{name}"), help).buckets(buckets.clone());
+        r.register(Histogram::with_opts(opts))
+    };
+    let lag = histogram("cluster_lag_seconds", "A message's way to another node: half of its return.")?;
+    Ok((lag, histogram("cluster_beat_seconds", "From a message of this node to its return.")?))
+}
+
 impl ClusterMetrics {
     /// Makes the series of all metrics whose labels are closed sets.
     fn make_closed(&self) {
-        let sets: [(&IntCounterVec, &[&str]); 7] = [
+        let sets: [(&IntCounterVec, &[&str]); 8] = [
             (&self.claims, &["attend", "died", "free", "preferred", "back"]),
             (&self.writes, &["accepted", "refused", "lost", "too_large"]),
             (&self.refused, &["fence", "session", "memory"]),
@@ -169,6 +185,7 @@ impl ClusterMetrics {
             (&self.losses, &LOSSES),
             (&self.undecodable, &["version", "seal", "form"]),
             (&self.bytes, &["in", "out"]),
+            (&self.delayed, &["commands", "claims"]),
         ];
         for (metric, values) in sets {
             for value in values {

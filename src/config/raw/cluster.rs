@@ -46,6 +46,8 @@ pub struct Cluster {
     pub private: Option<Text>,
     /// The largest record, compressed and sealed; a larger content is not shared.
     pub max_value: Option<Size>,
+    /// Commands of single resources (writes, look-ups, wants) that are on their way to the engine at once.
+    pub max_commands: Option<Count>,
 }
 
 /// TLS to the engine. The files are read again for each connection.

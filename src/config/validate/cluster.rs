@@ -22,6 +22,8 @@ const NATS_VALUE_BYTES: usize = 896 * 1024;
 
 /// Shortest secret: it is the only thing that keeps what is in the engine from those that can read it.
 const SECRET_BYTES_MIN: usize = 32;
+/// Commands that may be on their way at once.
+const COMMANDS: std::ops::RangeInclusive<usize> = 1..=65_536;
 /// Longest name of a cluster, and of a node.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -63,6 +65,7 @@ pub fn cluster(
         &mut cluster.shares_private,
     );
     findings.size(at!(place, raw.max_value), 4096..=64 << 20, &mut cluster.max_value);
+    findings.count(at!(place, raw.max_commands), COMMANDS, &mut cluster.max_commands);
     warn(&place, &cluster, routes, findings);
     warn_of_jars(file, findings);
     Some(Arc::new(cluster))

@@ -245,6 +245,10 @@ fn what_is_wrong_with_a_cluster_is_told() {
             ".max_value: \"1KiB\" is too small; at least 4KiB",
         ),
         (
+            &format!("servers: [a:1], {SECRET}, max_commands: 0"),
+            ".max_commands: \"0\" is too small; at least 1",
+        ),
+        (
             &format!("servers: [a:1], {SECRET}, tls: {{ sni: 127.0.0.1 }}"),
             ".tls.sni: \"127.0.0.1\" is not a DNS name",
         ),
