@@ -37,6 +37,7 @@ mod rounds;
 mod rows;
 mod server;
 mod stage;
+mod start;
 mod tally;
 mod wire;
 
@@ -155,8 +156,9 @@ impl Options {
     }
 
     /// The numbers of clients that a row is measured with.
-    fn clients_of(&self, row: &Row) -> &[usize] {
-        if row.is_scaled { &self.clients } else { &self.clients[..1] }
+    fn clients_of(&self, row: &Row) -> Vec<usize> {
+        let numbers = if row.is_scaled { &self.clients } else { &self.clients[..1] };
+        numbers.iter().map(|clients| row.clients_max.unwrap_or(usize::MAX).min(*clients)).collect()
     }
 }
 
@@ -172,7 +174,7 @@ fn bench(mut options: Options) -> Result<bool, String> {
                 continue;
             }
             for clients in options.clients_of(row) {
-                measure(&options, round, row, *clients, &mut report)?;
+                measure(&options, round, row, clients, &mut report)?;
             }
         }
     }
@@ -237,6 +239,9 @@ fn others(options: &Options, report: &mut Report) -> Result<(), String> {
     }
     if wanted("stalled") {
         report.stalled = Some(edge::stalled(program)?);
+    }
+    if wanted("start") {
+        report.start = Some(start::first_answers(program, if options.quick { 3 } else { 15 })?);
     }
     Ok(())
 }

@@ -8,8 +8,9 @@ use serde::Serialize;
 use crate::crowds::{Churn, Idle, Storm};
 use crate::edge::{Gone, Stalled};
 use crate::rounds::Sample;
-use crate::rows::{MOST_IDLE_PERCENT, MOST_LAST_RATIO, ROWS, Row};
+use crate::rows::{MOST_IDLE_PERCENT, MOST_LAST_RATIO, MOST_START_MS, ROWS, Row};
 use crate::stage::Subject;
+use crate::start::Start;
 
 /// Everything one run found.
 #[derive(Debug, Serialize)]
@@ -23,6 +24,7 @@ pub struct Report {
     pub idle: Option<Idle>,
     pub gone: Option<Gone>,
     pub stalled: Option<Stalled>,
+    pub start: Option<Start>,
     pub samples: Vec<Sample>,
 }
 
@@ -70,6 +72,7 @@ impl Report {
             idle: None,
             gone: None,
             stalled: None,
+            start: None,
             samples: Vec::new(),
         }
     }
@@ -224,6 +227,14 @@ impl Report {
                 if stalled.caught_up { "then the newest" } else { "but NOT the newest" },
             );
         }
+        if let Some(start) = &self.start {
+            println!(
+                "start: the first answer after {:.1} ms with {} routes, median of {}",
+                start.median_ms(),
+                start.routes,
+                start.ms.len()
+            );
+        }
     }
 
     fn print_targets(&self) {
@@ -258,6 +269,8 @@ impl Report {
         }
         let idle = self.idle.as_ref().map(|idle| idle.cpu_percent);
         add("idle", "% of a core", MOST_IDLE_PERCENT, idle);
+        let start = self.start.as_ref().map(Start::median_ms);
+        add("start", "ms to the first answer", MOST_START_MS, start);
         print_table(&table);
     }
 

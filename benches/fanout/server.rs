@@ -18,9 +18,20 @@ pub struct Pollcast {
 }
 
 impl Pollcast {
-    /// Starts `program run -c FILE` and waits until it is ready. `name` is of the files it leaves
-    /// behind; `configuration` is given the public and the admin port.
+    /// Starts it as [`Pollcast::spawn`] does, and waits until it is ready.
     pub fn start(
+        program: &Path,
+        name: &str,
+        configuration: impl FnOnce(u16, u16) -> String,
+    ) -> Result<Self, String> {
+        let mut pollcast = Self::spawn(program, name, configuration)?;
+        pollcast.wait_until_ready()?;
+        Ok(pollcast)
+    }
+
+    /// Starts `program run -c FILE`. `name` is of the files it leaves behind; `configuration` is given the public and the
+    /// admin port.
+    pub fn spawn(
         program: &Path,
         name: &str,
         configuration: impl FnOnce(u16, u16) -> String,
@@ -39,9 +50,7 @@ impl Pollcast {
             .stderr(errors)
             .spawn()
             .map_err(|e| format!("{}: {e}", program.display()))?;
-        let mut pollcast = Self { child, log, port, admin_port };
-        pollcast.wait_until_ready()?;
-        Ok(pollcast)
+        Ok(Self { child, log, port, admin_port })
     }
 
     pub fn pid(&self) -> u32 {
