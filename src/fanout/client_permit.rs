@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::client_limit::{ClientCounts, Owner};
-use super::grant::{Hold, Pass};
+use super::entitlement::{Entitlement, Revocable};
 use std::net::IpAddr;
 
 /// One client's permit; free again when dropped.
@@ -46,35 +46,35 @@ impl ClientCounts {
 }
 
 impl ClientPermit {
-    /// The same permit for a client that stays by a pass.
+    /// The same permit for a client that stays as long as it is entitled to.
     #[must_use]
-    pub fn with_pass(mut self, pass: Arc<Pass>) -> ClientPermit {
-        self.own.get_or_insert_default().pass = Some(pass);
+    pub fn with_entitlement(mut self, entitlement: Arc<Entitlement>) -> ClientPermit {
+        self.own.get_or_insert_default().entitlement = Some(entitlement);
         self
     }
 
-    /// The same permit for a client that stays by one thing more.
+    /// The same permit for a client that stays no longer than this is unrevoked.
     #[must_use]
-    pub fn held_by(self, hold: Arc<Hold>) -> ClientPermit {
-        match self.pass() {
-            Some(pass) => {
-                pass.add(None, Some(hold));
+    pub fn until_revoked(self, revocable: Arc<Revocable>) -> ClientPermit {
+        match self.entitlement() {
+            Some(entitlement) => {
+                entitlement.add(None, Some(revocable));
                 self
             }
-            None => self.with_pass(Pass::new(None, vec![hold])),
+            None => self.with_entitlement(Entitlement::new(None, vec![revocable])),
         }
     }
 
     /// What the client stays by; `None` if that cannot end.
-    pub fn pass(&self) -> Option<&Arc<Pass>> {
-        self.own.as_ref()?.pass.as_ref()
+    pub fn entitlement(&self) -> Option<&Arc<Entitlement>> {
+        self.own.as_ref()?.entitlement.as_ref()
     }
 }
 
 impl Drop for ClientPermit {
     fn drop(&mut self) {
         self.counts.all.fetch_sub(1, Ordering::SeqCst);
-        self.pass().into_iter().for_each(|pass| pass.leave());
+        self.entitlement().into_iter().for_each(|entitlement| entitlement.leave());
         for owner in self.own.iter().flat_map(|own| own.owners.iter().flatten()) {
             self.counts.leave(owner);
         }
@@ -85,5 +85,5 @@ impl Drop for ClientPermit {
 #[derive(Debug, Default)]
 struct Own {
     owners: [Option<Owner>; 3],
-    pass: Option<Arc<Pass>>,
+    entitlement: Option<Arc<Entitlement>>,
 }

@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::sync::watch;
 use tokio::time::{sleep_until, timeout};
 
-use super::grant::Pass;
+use super::entitlement::Entitlement;
 use super::record::Record;
 use super::timers::lifetime;
 use crate::hub::{Roll, Subscription};
@@ -60,7 +60,7 @@ pub struct Stream {
 /// What the client of a task stays by, and when to look whether it still may.
 pub struct Staying {
     /// The credential by which the client stays, if its route has `authenticate`.
-    pub pass: Option<Arc<Pass>>,
+    pub entitlement: Option<Arc<Entitlement>>,
     /// Counts the operator's orders to end streams.
     pub expulsions: watch::Receiver<u64>,
 }
@@ -68,18 +68,18 @@ pub struct Staying {
 impl Staying {
     /// Returns why the client may not stay any longer, if that is so: then it is told nothing more.
     pub(super) fn is_over_now(&self) -> Option<Expulsion> {
-        self.pass.as_ref()?.is_over(Instant::now())
+        self.entitlement.as_ref()?.is_over(Instant::now())
     }
 
     /// Waits until the client may not stay any longer.
     pub async fn is_over(&mut self) -> Expulsion {
-        let Some(pass) = &self.pass else { return std::future::pending().await };
+        let Some(entitlement) = &self.entitlement else { return std::future::pending().await };
         loop {
-            if let Some(why) = pass.is_over(Instant::now()) {
+            if let Some(why) = entitlement.is_over(Instant::now()) {
                 return why;
             }
             let expires = async {
-                match pass.until() {
+                match entitlement.until() {
                     Some(until) => sleep_until(until.into()).await,
                     None => std::future::pending().await,
                 }

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 
 use super::bundle::Bundle;
 use super::client_permit::ClientPermit;
-use super::grant::Pass;
+use super::entitlement::Entitlement;
 use super::messages::Messages;
 use super::record::Record;
 use super::timers::Tick;
@@ -133,8 +133,8 @@ impl Member {
     }
 
     /// Returns what the client stays by.
-    pub(super) fn pass(&self) -> Option<&Arc<Pass>> {
-        self.permit.as_ref()?.pass()
+    pub(super) fn entitlement(&self) -> Option<&Arc<Entitlement>> {
+        self.permit.as_ref()?.entitlement()
     }
 
     /// Whether it is ready for the next delivery.

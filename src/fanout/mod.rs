@@ -7,7 +7,7 @@
 mod bundle;
 mod client_limit;
 mod client_permit;
-mod grant;
+mod entitlement;
 mod http2_stream;
 mod http2_stream_many;
 mod inbox;
@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 pub use client_limit::{Claim, Owner};
 pub use client_permit::ClientPermit;
-pub use grant::{Hold, Pass};
+pub use entitlement::{Entitlement, Revocable};
 pub use http2_stream::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};
 pub use http2_stream_many::{ManyStream, drive_many};
 pub use inbox::{Arrival, Following};
@@ -169,7 +169,7 @@ impl Fanout {
         self.inboxes[usize::from(shard)].send(Command::Unfollow(member, name));
     }
 
-    /// Ends all clients that may not stay any longer, after a hold was released.
+    /// Ends all clients that may not stay any longer, after something was revoked.
     pub fn expel(&self) {
         for inbox in &self.inboxes {
             inbox.send(Command::Expel);
@@ -182,7 +182,7 @@ impl Fanout {
         self.expulsions.subscribe()
     }
 
-    /// Notes that a member's pass was renewed.
+    /// Notes that what entitles a member was renewed.
     pub fn renewed(&self, shard: u16, member: MemberId) {
         self.inboxes[usize::from(shard)].send(Command::Renewed(member));
     }

@@ -268,7 +268,7 @@ impl Shard {
         let Some(mut at) = member.deadline(self.rules.stall_timeout) else {
             return;
         };
-        let may_have_to_go = member.pass().is_some() && !member.is_ending();
+        let may_have_to_go = member.entitlement().is_some() && !member.is_ending();
         if member.retires != 0 && (member.is_free() || may_have_to_go) {
             at = at.min(self.wheel.time_of(member.retires));
         }

@@ -24,8 +24,8 @@ const TERMS: &str = "
     activity adaptive clock dashboard entry label openmetrics operator summary scrape admission align ambiguous app arrivals attend attendance backplane bind bridge bucket
     bundle canonical charged chunks classify cli compact comparison compute connector counters crowd crypto
     deadlines decision decode deflate demand descriptors diagnosis dial dialer difference draft egress engine
-    environment exceptions exchange exemplars printable explain explanation fallback fanout fetch findings flapping framing freshness fuzzing gate
-    generation goaway grant hand hub inbox index instant interner ledger lingering listing loss malformed membership memory
+    entitlement environment exceptions exchange exemplars printable explain explanation fallback fanout fetch findings flapping framing freshness fuzzing gate
+    generation goaway hand hub inbox index instant interner ledger lingering listing loss malformed membership memory
     merge mirror naming nats noise normalized notice operations ownership pacing pagination parser permit plan pollable
     preamble principal priority publish publisher quarantine question queue receive record redis rejected
     replay respond response room rules scalar schedule schema seal service settings source spans staleness standing step

@@ -66,7 +66,7 @@ impl Shard {
     /// Has a client leave when its proof runs out.
     pub(super) fn note_pass(&mut self, slot: usize) {
         let member = &mut self.members[slot];
-        if let Some(until) = member.pass().and_then(|pass| pass.until()) {
+        if let Some(until) = member.entitlement().and_then(|entitlement| entitlement.until()) {
             let tick = self.wheel.tick_at(until);
             if member.retires == 0 || tick < member.retires {
                 member.retires = tick;
@@ -104,7 +104,7 @@ impl Shard {
         let Some(member) = self.members.get(slot).filter(|member| !member.is_ending()) else {
             return false;
         };
-        let Some(why) = member.pass().and_then(|pass| pass.is_over(self.now)) else {
+        let Some(why) = member.entitlement().and_then(|entitlement| entitlement.is_over(self.now)) else {
             return false;
         };
         self.end(slot, End::Expelled(why));
@@ -114,8 +114,8 @@ impl Shard {
 
     /// Ends all members that may not stay any longer.
     pub(super) fn expel(&mut self) {
-        let with_pass = self.members.iter().filter(|(_, member)| member.pass().is_some());
-        let slots: Vec<usize> = with_pass.map(|(slot, _)| slot).collect();
+        let with_entitlement = self.members.iter().filter(|(_, member)| member.entitlement().is_some());
+        let slots: Vec<usize> = with_entitlement.map(|(slot, _)| slot).collect();
         for slot in slots {
             self.leave_if_over(slot);
         }

@@ -15,7 +15,7 @@ use super::reason::Reason;
 use super::resource_limits::Asker;
 use super::share::ClassValues;
 use crate::config::Route;
-use crate::fanout::{Hold, Owner, Pass};
+use crate::fanout::{Entitlement, Owner, Revocable};
 use crate::frame::Format;
 use crate::front::application::Front;
 use crate::front::connection::Connection;
@@ -70,7 +70,7 @@ pub(in crate::front) struct Admitted {
     /// Its path in canonical form.
     pub(in crate::front) path: String,
     /// What it may be followed by, where its route checks that.
-    pub(in crate::front) hold: Option<Arc<Hold>>,
+    pub(in crate::front) revocable: Option<Arc<Revocable>>,
     /// The client, where its route asks who it is.
     pub(in crate::front) principal: Option<Arc<Principal>>,
 }
@@ -94,7 +94,7 @@ pub(in crate::front) struct Visitor {
     /// Whom the client's certificate names.
     pub(in crate::front) certificate: Option<Arc<CertificateName>>,
     /// What it stays by; all its resources together.
-    pub(in crate::front) pass: Arc<Pass>,
+    pub(in crate::front) entitlement: Arc<Entitlement>,
     /// `http` or `https`: of the listener.
     pub(in crate::front) proto: &'static str,
     pub(in crate::front) authority: Option<String>,
@@ -123,7 +123,7 @@ impl Visitor {
             headers,
             query: request.uri.query().map(str::to_owned),
             certificate: connection.certificate(),
-            pass: Arc::default(),
+            entitlement: Arc::default(),
             proto: if front.listener.tls.is_some() { "https" } else { "http" },
             authority,
             address: ctx.client,
@@ -222,18 +222,18 @@ impl Visitor {
             waits_for_cover: false,
         };
         let followable = Box::pin(follow.begin(&mut PriorWrites::default())).await;
-        let Followable { attendance, view, hold, .. } =
+        let Followable { attendance, view, revocable, .. } =
             followable.map_err(|reason| self.refused(&route, reason))?;
         if let Some(relayed) = refusal(&view) {
             return Err(self.refused(&route, Reason::Upstream(relayed.status)));
         }
         if let Some(identity) = &identity {
-            for hold in self.shared.subjects.holds(&route, identity) {
-                self.pass.add(identity.expires, Some(hold));
+            for revocable in self.shared.subjects.revocables(&route, identity) {
+                self.entitlement.add(identity.expires, Some(revocable));
             }
         }
         let principal = identity.map(|identity| identity.principal);
-        Ok(Admitted { route, attendance, path, hold, principal })
+        Ok(Admitted { route, attendance, path, revocable, principal })
     }
 
     /// What a client of many is told of one resource.
@@ -266,7 +266,7 @@ impl Visitor {
     /// The route or the subject has as many clients as may be.
     pub(in crate::front) fn count_for(&self, route: &Route, subject: Option<u64>) -> Result<(), Reason> {
         let fanout = &self.shared.fanout;
-        let count = |owner, limit| self.pass.counts_for(owner, |owner| fanout.claim(limit, owner));
+        let count = |owner, limit| self.entitlement.counts_for(owner, |owner| fanout.claim(limit, owner));
         let of_subject = self.shared.config.limits.clients_per_subject.zip(subject);
         if of_subject.is_some_and(|(limit, subject)| !count(Owner::Subject(subject), limit)) {
             return Err(Reason::SubjectFull);

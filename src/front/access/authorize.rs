@@ -13,7 +13,7 @@ use super::own_answer::found;
 use super::reason::Reason;
 use super::recheck;
 use crate::config::{Route, Share};
-use crate::fanout::Hold;
+use crate::fanout::Revocable;
 use crate::front::services::Shared;
 use crate::hub::Topic;
 use crate::identity::told;
@@ -46,7 +46,7 @@ pub(in crate::front) fn known(
         return Some(Ok(()));
     }
     let digest = shared.checks.digest(&credentials(route, client), key);
-    if look == Look::Closely && shared.checks.followers.hold(digest).is_some() {
+    if look == Look::Closely && shared.checks.followers.revocable(digest).is_some() {
         return Some(Ok(()));
     }
     shared.checks.recall(digest, look).map(|found| found.refusal().map_or(Ok(()), Err))
@@ -80,15 +80,15 @@ pub(in crate::front) async fn admit(
     route: &Route,
     topic: &Arc<Topic>,
     client: Client<'_>,
-) -> Result<Option<Arc<Hold>>, Reason> {
+) -> Result<Option<Arc<Revocable>>, Reason> {
     if route.share != Share::Authorize {
         return Ok(None);
     }
     let credentials = credentials(route, client);
     let digest = shared.checks.digest(&credentials, topic.key());
-    if let Some(hold) = shared.checks.followers.hold(digest) {
+    if let Some(revocable) = shared.checks.followers.revocable(digest) {
         // Others follow by the same credentials, and are asked about.
-        return Ok(Some(hold));
+        return Ok(Some(revocable));
     }
     match found(shared, topic, &credentials, digest, Look::Closely).await.refusal() {
         Some(refused) => Err(refused),

@@ -13,7 +13,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::reason::Reason;
-use crate::fanout::Hold;
+use crate::fanout::Revocable;
 use crate::resource::{Digest, Digester, ResourceKey};
 
 /// How long a "no" counts: long enough that a client that asks on and on costs the API one request each time and no check.
@@ -154,16 +154,16 @@ pub(in crate::front) struct Followers(pub(super) Mutex<Watched>);
 
 impl Followers {
     /// What others follow by with the same credentials.
-    pub(super) fn hold(&self, digest: Digest) -> Option<Arc<Hold>> {
+    pub(super) fn revocable(&self, digest: Digest) -> Option<Arc<Revocable>> {
         let watched = self.0.lock();
-        let hold = watched.holds.get(&digest)?.upgrade()?;
-        hold.is_let_go().is_none().then_some(hold)
+        let revocable = watched.revocables.get(&digest)?.upgrade()?;
+        revocable.revoked().is_none().then_some(revocable)
     }
 }
 
 #[derive(Default)]
 pub(in crate::front) struct Watched {
-    pub(super) holds: HashMap<Digest, Weak<Hold>>,
+    pub(super) revocables: HashMap<Digest, Weak<Revocable>>,
     /// Of all credentials that are kept.
     pub(super) bytes: usize,
 }

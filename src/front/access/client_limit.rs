@@ -72,5 +72,5 @@ fn limits(shared: &Shared, ctx: &Context, route: Option<&Route>) -> ClientLimits
 
 /// What the client of a permit stays by, for one that lives in a task.
 pub(in crate::front) fn staying(shared: &Shared, permit: &ClientPermit) -> Staying {
-    Staying { pass: permit.pass().cloned(), expulsions: shared.fanout.expulsions() }
+    Staying { entitlement: permit.entitlement().cloned(), expulsions: shared.fanout.expulsions() }
 }

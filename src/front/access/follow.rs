@@ -12,7 +12,7 @@ use super::checks::Look;
 use super::reason::Reason;
 use super::resource_limits::{Asker, attend, await_turn, would_attend};
 use crate::config::{Route, Share};
-use crate::fanout::Hold;
+use crate::fanout::Revocable;
 use crate::frame::Format;
 use crate::front::decision::Awaited;
 use crate::front::freshness::{PriorWrites, first_view, is_enough_to_follow};
@@ -50,7 +50,7 @@ pub(in crate::front) struct Followable {
     /// A poll that started after the request came has confirmed it.
     pub(in crate::front) is_confirmed: bool,
     /// What it may be followed by, where its route checks that.
-    pub(in crate::front) hold: Option<Arc<Hold>>,
+    pub(in crate::front) revocable: Option<Arc<Revocable>>,
 }
 
 /// What a client that wants to follow a resource would come to.
@@ -75,14 +75,14 @@ impl Follow<'_> {
             if !self.suits(&key, &view)? {
                 continue;
             }
-            let hold = match route.share {
+            let revocable = match route.share {
                 // Boxed: most requests are not asked, and carry no room for it.
                 Share::Authorize => {
                     Box::pin(authorize::admit(shared, route, attendance.topic(), client)).await?
                 }
                 Share::Public | Share::Unset | Share::By(_) => None,
             };
-            return Ok(Followable { key, attendance, view, is_confirmed, hold });
+            return Ok(Followable { key, attendance, view, is_confirmed, revocable });
         }
         Err(Reason::EverNewVary)
     }

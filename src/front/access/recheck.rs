@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::checks::{Found, jittered};
 use super::own_answer::check_again;
 use super::reason::Reason;
-use crate::fanout::Hold;
+use crate::fanout::Revocable;
 use crate::front::services::{Present, Shared};
 use crate::hub::Topic;
 use crate::metrics::RefusalReason;
@@ -37,39 +37,44 @@ pub(super) fn watch(
     topic: &Arc<Topic>,
     digest: Digest,
     credentials: Vec<(HeaderName, HeaderValue)>,
-) -> Result<Arc<Hold>, Reason> {
+) -> Result<Arc<Revocable>, Reason> {
     let bytes = credentials.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let hold = Arc::new(Hold::default());
+    let revocable = Arc::new(Revocable::default());
     {
         let mut watched = shared.checks.followers.0.lock();
         // Another client may have come first.
-        if let Some(hold) = watched.holds.get(&digest).and_then(Weak::upgrade)
-            && hold.is_let_go().is_none()
+        if let Some(revocable) = watched.revocables.get(&digest).and_then(Weak::upgrade)
+            && revocable.revoked().is_none()
         {
-            return Ok(hold);
+            return Ok(revocable);
         }
         if watched.bytes + bytes > CREDENTIALS_BYTES_MAX {
             shared.metrics.refused(RefusalReason::CredentialsBytes);
             return Err(Reason::CredentialsFull);
         }
         watched.bytes += bytes;
-        watched.holds.insert(digest, Arc::downgrade(&hold));
+        watched.revocables.insert(digest, Arc::downgrade(&revocable));
     }
     let watch = Watch {
-        charge: Charge { present: shared.present.clone(), digest, bytes, hold: Arc::downgrade(&hold) },
+        charge: Charge {
+            present: shared.present.clone(),
+            digest,
+            bytes,
+            revocable: Arc::downgrade(&revocable),
+        },
         topic: Arc::downgrade(topic),
         credentials,
     };
     tokio::spawn(watch.run(topic.route().recheck));
-    Ok(hold)
+    Ok(revocable)
 }
 
-/// Bytes of credentials, given back when dropped, and the place by which others find the hold.
+/// Bytes of credentials, given back when dropped, and the place by which others find what may be revoked.
 struct Charge {
     present: Arc<Present>,
     digest: Digest,
     bytes: usize,
-    hold: Weak<Hold>,
+    revocable: Weak<Revocable>,
 }
 
 impl Drop for Charge {
@@ -78,8 +83,12 @@ impl Drop for Charge {
         let mut watched = shared.checks.followers.0.lock();
         watched.bytes = watched.bytes.saturating_sub(self.bytes);
         // A newer one may have its place.
-        if watched.holds.get(&self.digest).is_some_and(|hold| Weak::ptr_eq(hold, &self.hold)) {
-            watched.holds.remove(&self.digest);
+        if watched
+            .revocables
+            .get(&self.digest)
+            .is_some_and(|revocable| Weak::ptr_eq(revocable, &self.revocable))
+        {
+            watched.revocables.remove(&self.digest);
         }
     }
 }
@@ -97,7 +106,7 @@ impl Watch {
         loop {
             let left = due.saturating_duration_since(Instant::now());
             sleep(left.min(LOOK_INTERVAL)).await;
-            if self.charge.hold.strong_count() == 0 {
+            if self.charge.revocable.strong_count() == 0 {
                 return;
             }
             if left > LOOK_INTERVAL {
@@ -115,8 +124,8 @@ impl Watch {
             };
             shared.checks.remember(self.charge.digest, found, recheck);
             if found != Found::Same {
-                if let Some(hold) = self.charge.hold.upgrade() {
-                    hold.let_go(Expulsion::Forbidden);
+                if let Some(revocable) = self.charge.revocable.upgrade() {
+                    revocable.revoke(Expulsion::Forbidden);
                     shared.fanout.expel();
                 }
                 return;

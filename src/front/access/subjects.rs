@@ -11,7 +11,7 @@ use dashmap::DashMap;
 use http::{HeaderName, HeaderValue};
 
 use crate::config::Route;
-use crate::fanout::{Hold, Pass};
+use crate::fanout::{Entitlement, Revocable};
 use crate::identity::{Identity, Principal, PrincipalPattern, Way};
 use crate::transport::Expulsion;
 
@@ -24,10 +24,10 @@ const CANDIDATES_MAX: usize = 16;
 /// The clients that have streams, by their full names (contract §11).
 #[derive(Default)]
 pub struct Subjects {
-    holds: DashMap<Arc<Principal>, Weak<Hold>>,
+    revocables: DashMap<Arc<Principal>, Weak<Revocable>>,
     /// What those with a key (`authenticate.keys`) stay by on a route, by its number and a digest of the key: another route,
     /// and another configuration, may have another key of the same name.
-    keys: DashMap<(usize, Arc<Principal>, u64), Weak<Hold>>,
+    keys: DashMap<(usize, Arc<Principal>, u64), Weak<Revocable>>,
     hasher: RandomState,
     /// How many there were when they were last looked through.
     looked: std::sync::atomic::AtomicUsize,
@@ -35,23 +35,23 @@ pub struct Subjects {
 
 impl Subjects {
     /// What all streams of an identity on a route stay by.
-    pub(in crate::front) fn pass(&self, route: &Route, identity: &Identity) -> Arc<Pass> {
-        Pass::new(identity.expires, self.holds(route, identity))
+    pub(in crate::front) fn entitlement(&self, route: &Route, identity: &Identity) -> Arc<Entitlement> {
+        Entitlement::new(identity.expires, self.revocables(route, identity))
     }
 
     /// The same, one by one.
-    pub(in crate::front) fn holds(&self, route: &Route, identity: &Identity) -> Vec<Arc<Hold>> {
-        let mut holds = vec![self.hold(&identity.principal)];
+    pub(in crate::front) fn revocables(&self, route: &Route, identity: &Identity) -> Vec<Arc<Revocable>> {
+        let mut revocables = vec![self.revocable(&identity.principal)];
         if identity.principal.way == Way::Keys {
             let key = self.hasher.hash_one(key(route, &identity.principal.subject));
             let mut known = self.keys.entry((route.index, identity.principal.clone(), key)).or_default();
-            holds.push(known.upgrade().unwrap_or_else(|| {
-                let hold = Arc::new(Hold::default());
-                *known = Arc::downgrade(&hold);
-                hold
+            revocables.push(known.upgrade().unwrap_or_else(|| {
+                let revocable = Arc::new(Revocable::default());
+                *known = Arc::downgrade(&revocable);
+                revocable
             }));
         }
-        holds
+        revocables
     }
 
     /// Lets go of those whose key is no longer good on the route with the number that they came by. Returns how many keys that
@@ -59,12 +59,12 @@ impl Subjects {
     pub(in crate::front) fn revoke_keys(&self, routes: &[Arc<Route>]) -> usize {
         let routes: HashMap<usize, &Arc<Route>> = routes.iter().map(|route| (route.index, route)).collect();
         let mut revoked = 0;
-        self.keys.retain(|(route, principal, came_by), hold| {
-            let Some(hold) = hold.upgrade() else { return false };
+        self.keys.retain(|(route, principal, came_by), revocable| {
+            let Some(revocable) = revocable.upgrade() else { return false };
             let now = routes.get(route).and_then(|route| key(route, &principal.subject));
             let stays = now.is_some() && self.hasher.hash_one(now) == *came_by;
             if !stays {
-                hold.let_go(Expulsion::Revoked);
+                revocable.revoke(Expulsion::Revoked);
                 revoked += 1;
             }
             stays
@@ -72,18 +72,18 @@ impl Subjects {
         revoked
     }
 
-    pub(in crate::front) fn hold(&self, principal: &Arc<Principal>) -> Arc<Hold> {
+    pub(in crate::front) fn revocable(&self, principal: &Arc<Principal>) -> Arc<Revocable> {
         use std::sync::atomic::Ordering::Relaxed;
-        if self.holds.len() > self.looked.load(Relaxed) + SPARE_CLIENTS_MAX {
-            self.holds.retain(|_, hold| hold.strong_count() > 0);
-            self.keys.retain(|_, hold| hold.strong_count() > 0);
-            self.looked.store(self.holds.len(), Relaxed);
+        if self.revocables.len() > self.looked.load(Relaxed) + SPARE_CLIENTS_MAX {
+            self.revocables.retain(|_, revocable| revocable.strong_count() > 0);
+            self.keys.retain(|_, revocable| revocable.strong_count() > 0);
+            self.looked.store(self.revocables.len(), Relaxed);
         }
-        let mut known = self.holds.entry(principal.clone()).or_default();
+        let mut known = self.revocables.entry(principal.clone()).or_default();
         known.upgrade().unwrap_or_else(|| {
-            let hold = Arc::new(Hold::default());
-            *known = Arc::downgrade(&hold);
-            hold
+            let revocable = Arc::new(Revocable::default());
+            *known = Arc::downgrade(&revocable);
+            revocable
         })
     }
 
@@ -104,7 +104,7 @@ impl Subjects {
 impl Subjects {
     pub(super) fn end(&self, call: &PrincipalPattern) -> Result<usize, Vec<Arc<Principal>>> {
         let meant: Vec<_> = self
-            .holds
+            .revocables
             .iter()
             .filter(|entry| call.means(entry.key()) && entry.value().strong_count() > 0)
             .map(|entry| entry.key().clone())
@@ -113,11 +113,11 @@ impl Subjects {
         let [principal] = &meant[..] else {
             return if meant.is_empty() { Ok(0) } else { Err(meant) };
         };
-        let Some((_, hold)) = self.holds.remove(principal) else { return Ok(0) };
-        let Some(hold) = hold.upgrade() else { return Ok(0) };
+        let Some((_, revocable)) = self.revocables.remove(principal) else { return Ok(0) };
+        let Some(revocable) = revocable.upgrade() else { return Ok(0) };
         // One of them is ours.
-        let count = Arc::strong_count(&hold).saturating_sub(1);
-        hold.let_go(Expulsion::Revoked);
+        let count = Arc::strong_count(&revocable).saturating_sub(1);
+        revocable.revoke(Expulsion::Revoked);
         Ok(count)
     }
 }
@@ -136,15 +136,15 @@ mod tests {
     fn a_subject_is_one_as_long_as_it_has_streams() {
         let subjects = Subjects::default();
         let ann = Arc::new(Principal::of(Way::Keys, None, "ann"));
-        let first = subjects.hold(&ann);
-        assert!(Arc::ptr_eq(&first, &subjects.hold(&ann)));
-        first.let_go(Expulsion::Revoked);
+        let first = subjects.revocable(&ann);
+        assert!(Arc::ptr_eq(&first, &subjects.revocable(&ann)));
+        first.revoke(Expulsion::Revoked);
         drop(first);
-        assert_eq!(subjects.hold(&ann).is_let_go(), None, "who comes again is somebody new");
+        assert_eq!(subjects.revocable(&ann).revoked(), None, "who comes again is somebody new");
         for n in 0..5 * SPARE_CLIENTS_MAX {
-            subjects.hold(&Arc::new(Principal::of(Way::Keys, None, &format!("user {n}"))));
+            subjects.revocable(&Arc::new(Principal::of(Way::Keys, None, &format!("user {n}"))));
         }
-        assert!(subjects.holds.len() <= 2 * SPARE_CLIENTS_MAX + 2, "{}", subjects.holds.len());
+        assert!(subjects.revocables.len() <= 2 * SPARE_CLIENTS_MAX + 2, "{}", subjects.revocables.len());
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
             text(Way::Keys, None),
             Principal { numeric: true, ..text(Way::Jwt, staff) },
         ];
-        let holds = clients.map(|client| subjects.hold(&Arc::new(client)));
+        let revocables = clients.map(|client| subjects.revocable(&Arc::new(client)));
         let call = |way, issuer: Option<&str>, numeric| {
             let issuer = issuer.map(str::to_owned);
             subjects.end(&PrincipalPattern { subject: "1001".to_owned(), way, issuer, numeric })
@@ -168,12 +168,15 @@ mod tests {
         assert_eq!(several(call(Some(Way::Jwt), None, None)), Err(3));
         assert_eq!(several(call(None, staff, None)), Err(2));
         assert_eq!(several(call(Some(Way::Forward), None, None)), Ok(0));
-        assert!(holds.iter().all(|hold| hold.is_let_go().is_none()), "an ambiguous call ends nothing");
+        assert!(
+            revocables.iter().all(|revocable| revocable.revoked().is_none()),
+            "an ambiguous call ends nothing"
+        );
         assert_eq!(several(call(None, staff, Some(true))), Ok(1));
         assert_eq!(several(call(None, staff, None)), Ok(1), "one of that name is left there");
         assert_eq!(several(call(None, Some(""), None)), Ok(1), "no issuer");
         assert_eq!(several(call(None, None, None)), Ok(1), "one is left");
-        assert!(holds.iter().all(|hold| hold.is_let_go() == Some(Expulsion::Revoked)));
+        assert!(revocables.iter().all(|revocable| revocable.revoked() == Some(Expulsion::Revoked)));
     }
 
     #[test]

@@ -52,12 +52,12 @@ impl End {
 
 impl CoveredRequest<'_> {
     /// Waits for a change of what the client has, where the route wants it and the client may be
-    /// held. `hold`: what it stays by, beside its identity. Breaks if that ended, or the client left.
+    /// held. `revocable`: what entitles it beside its identity. Breaks if that was revoked, or the client left.
     pub(in crate::front) async fn slow_304(
         &mut self,
         key: &ResourceKey,
         version: Version,
-        hold: Option<Arc<fanout::Hold>>,
+        revocable: Option<Arc<fanout::Revocable>>,
     ) -> ControlFlow<Decision> {
         const GO_ON: ControlFlow<Decision> = ControlFlow::Continue(());
         let Some(length) = self.route.hold_not_modified.filter(|_| self.may_wait()) else {
@@ -68,10 +68,10 @@ impl CoveredRequest<'_> {
             return GO_ON;
         };
         if let Some(identity) = &self.ctx.identity {
-            permit = permit.with_pass(shared.subjects.pass(&self.route, identity));
+            permit = permit.with_entitlement(shared.subjects.entitlement(&self.route, identity));
         }
-        if let Some(hold) = hold {
-            permit = permit.held_by(hold);
+        if let Some(revocable) = revocable {
+            permit = permit.until_revoked(revocable);
         }
         let Ok(attendance) = self.attend(key, Attend::Follow) else {
             return GO_ON;

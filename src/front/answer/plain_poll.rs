@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::timeout;
 
 use crate::config::Share;
-use crate::fanout::Hold;
+use crate::fanout::Revocable;
 use crate::frame::{Coding, Frame, PatchKind, State};
 use crate::front::access::authorize;
 use crate::front::access::reason::Reason;
@@ -135,9 +135,9 @@ impl CoveredRequest<'_> {
         // The API has to admit the client before the answer is held: the time of an answer would tell a stranger whether
         // the version that it guessed is the current one.
         if let Some(version) = self.would_be_unchanged(base, key, &view)
-            && let Ok(hold) = self.authorized_hold(topic).await
+            && let Ok(revocable) = self.authorized(topic).await
         {
-            Box::pin(self.slow_304(key, version, hold)).await?;
+            Box::pin(self.slow_304(key, version, revocable)).await?;
             self.writes.await_in_view(&self.route, topic).await;
             return ControlFlow::Continue(topic.view());
         }
@@ -155,7 +155,7 @@ impl CoveredRequest<'_> {
     ///
     /// # Errors
     /// Its own credentials get something else than the topic holds.
-    async fn authorized_hold(&self, topic: &Arc<Topic>) -> Result<Option<Arc<Hold>>, Reason> {
+    async fn authorized(&self, topic: &Arc<Topic>) -> Result<Option<Arc<Revocable>>, Reason> {
         if self.route.share != Share::Authorize {
             return Ok(None);
         }

@@ -48,21 +48,27 @@ impl CoveredRequest<'_> {
         let target = self.connection.head().uri.path_and_query().map(|target| target.as_str());
         let name: Arc<str> = target.unwrap_or_default().into();
         let shard = self.front.shared.fanout.choose();
-        let pass = permit.pass().cloned().unwrap_or_default();
-        pass.note_counted_for(Owner::Route(self.route.index));
-        self.ctx.subject.into_iter().for_each(|subject| pass.note_counted_for(Owner::Subject(subject)));
-        let visitor = Visitor { pass, ..Visitor::of(self.front, &self.connection, self.ctx) };
-        let desk = Desk::new(visitor, shard);
+        let entitlement = permit.entitlement().cloned().unwrap_or_default();
+        entitlement.note_counted_for(Owner::Route(self.route.index));
+        self.ctx
+            .subject
+            .into_iter()
+            .for_each(|subject| entitlement.note_counted_for(Owner::Subject(subject)));
+        let visitor = Visitor { entitlement, ..Visitor::of(self.front, &self.connection, self.ctx) };
+        let client = EnvelopeClient::new(visitor, shard);
         let topic = attendance.topic().clone();
         let path = topic.key().parts().path.clone();
         // What it is followed by is the connection's.
         let principal = self.ctx.identity.as_ref().map(|identity| identity.principal.clone());
         let presence = presence_choice::asks(&self.route, &self.headers, self.query.as_deref());
-        desk.note(&name, Followed::Admitted { topic: topic.clone(), path, hold: None, principal, presence });
+        client.note(
+            &name,
+            Followed::Admitted { topic: topic.clone(), path, revocable: None, principal, presence },
+        );
         let resume = if self.route.feed.is_some() { self.resume() } else { Resume::Start };
         let subscription = self.subscribe(attendance, Some(shard), Format::Envelope(None), resume, view);
         let following = vec![(name, 0, subscription)];
-        desk.open(greeting, following, permit)
+        client.open(greeting, following, permit)
     }
 }
 
@@ -89,11 +95,11 @@ pub(in crate::front) fn serve(front: &Front, connection: &Connection<'_>, ctx: &
         ControlFlow::Break(decision) => return decision,
     };
     let shard = front.shared.fanout.choose();
-    Desk::new(visitor, shard).open(greeting, Vec::new(), permit)
+    EnvelopeClient::new(visitor, shard).open(greeting, Vec::new(), permit)
 }
 
 /// One client's side of the protocol.
-pub(in crate::front) struct Desk {
+pub(in crate::front) struct EnvelopeClient {
     pub(in crate::front) visitor: Arc<Visitor>,
     /// The same, for resources that are being admitted: those that were admitted by an older token are checked again.
     pub(in crate::front) latest: Arc<Mutex<Arc<Visitor>>>,
@@ -105,11 +111,11 @@ pub(in crate::front) struct Desk {
     auth_due: Instant,
 }
 
-impl Desk {
-    fn new(visitor: Visitor, shard: u16) -> Desk {
+impl EnvelopeClient {
+    fn new(visitor: Visitor, shard: u16) -> EnvelopeClient {
         let visitor = Arc::new(visitor);
         let latest = Arc::new(Mutex::new(visitor.clone()));
-        Desk {
+        EnvelopeClient {
             visitor,
             latest,
             shard,
@@ -139,7 +145,7 @@ impl Desk {
             greeting,
             transport: Transport::Envelope(Box::new(envelope)),
             following: Following::Many(following),
-            permit: Some(permit.with_pass(self.visitor.pass.clone())),
+            permit: Some(permit.with_entitlement(self.visitor.entitlement.clone())),
             messages: Some(messages),
             answered: None,
         };

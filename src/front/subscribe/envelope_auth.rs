@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::envelope::Desk;
+use super::envelope::EnvelopeClient;
 use super::envelope_messages::{reply, without_data};
 use super::envelope_subscribe::Followed;
 use crate::config::{Route, Share};
@@ -20,7 +20,7 @@ use crate::front::access::share::ClassValues;
 use crate::hub::Topic;
 use crate::identity::Identity;
 
-impl Desk {
+impl EnvelopeClient {
     /// Lets the client stay by a new token. What it follows under the old one it follows anew.
     pub(super) async fn auth(&mut self, member: MemberId, said: &Value) {
         let token = said["token"].as_str().filter(|token| !token.is_empty());
@@ -33,7 +33,7 @@ impl Desk {
         visitor.headers.insert(header::AUTHORIZATION, field);
         let followed: Vec<(Arc<str>, Followed)> =
             self.followed.lock().iter().map(|(name, followed)| (name.clone(), followed.clone())).collect();
-        let (mut until, mut holds, mut again, mut looked) = (None, Vec::new(), Vec::new(), Vec::new());
+        let (mut until, mut revocables, mut again, mut looked) = (None, Vec::new(), Vec::new(), Vec::new());
         for (name, followed) in followed {
             let Followed::Admitted { topic, path, principal, presence, .. } = followed else { continue };
             let route = topic.route().clone();
@@ -54,10 +54,10 @@ impl Desk {
             }
             if let Some(identity) = identity {
                 until = until.into_iter().chain(identity.expires).min();
-                holds.extend(visitor.shared.subjects.holds(&route, &identity));
+                revocables.extend(visitor.shared.subjects.revocables(&route, &identity));
             }
         }
-        self.visitor.pass.renew(until, holds);
+        self.visitor.entitlement.renew(until, revocables);
         again.extend(self.becomes(visitor, &looked));
         let fanout = &self.visitor.shared.fanout;
         fanout.renewed(self.shard, member);
@@ -86,8 +86,8 @@ impl Desk {
     pub(super) fn part_from_forbidden(&self, member: MemberId) {
         let mut gone = Vec::new();
         self.followed.lock().retain(|name, followed| {
-            let Followed::Admitted { topic, hold: Some(hold), .. } = followed else { return true };
-            let goes = hold.is_let_go().is_some();
+            let Followed::Admitted { topic, revocable: Some(revocable), .. } = followed else { return true };
+            let goes = revocable.revoked().is_some();
             if goes {
                 gone.push((name.clone(), topic.route().clone()));
             }

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 
 use super::envelope_messages::complaint;
-use crate::fanout::{Hold, MemberId};
+use crate::fanout::{MemberId, Revocable};
 use crate::frame::{Format, PatchKind};
 use crate::front::access::admit::{Admitted, Refused, Visitor, Way};
 use crate::hub::{Resume, Subscription, Topic};
@@ -59,7 +59,7 @@ impl Asked {
         match admitted {
             Ok(mut admitted) => {
                 admitted.take_seat(&visitor.shared);
-                let Admitted { route, attendance, path, hold, principal } = admitted;
+                let Admitted { route, attendance, path, revocable, principal } = admitted;
                 let topic = attendance.topic().clone();
                 let delta = self.delta.filter(|_| route.delta.enabled && route.feed.is_none());
                 let resume = match self.since {
@@ -73,10 +73,12 @@ impl Asked {
                     subscription.watch_presence();
                 }
                 let presence = self.presence;
-                followed
-                    .insert(self.name.clone(), Followed::Admitted { topic, path, hold, principal, presence });
+                followed.insert(
+                    self.name.clone(),
+                    Followed::Admitted { topic, path, revocable, principal, presence },
+                );
                 visitor.shared.fanout.follow(shard, member, self.name, subscription);
-                if visitor.pass.until().is_some() {
+                if visitor.entitlement.until().is_some() {
                     visitor.shared.fanout.renewed(shard, member);
                 }
             }
@@ -96,7 +98,7 @@ pub(in crate::front) enum Followed {
     Admitted {
         topic: Arc<Topic>,
         path: String,
-        hold: Option<Arc<Hold>>,
+        revocable: Option<Arc<Revocable>>,
         /// The client, where the route asks who it is.
         principal: Option<Arc<Principal>>,
         /// Whether it is told who else follows.

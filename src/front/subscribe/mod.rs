@@ -58,7 +58,9 @@ impl CoveredRequest<'_> {
             }
         };
         let permit = match &self.ctx.identity {
-            Some(identity) => permit.with_pass(self.front.shared.subjects.pass(&self.route, identity)),
+            Some(identity) => {
+                permit.with_entitlement(self.front.shared.subjects.entitlement(&self.route, identity))
+            }
             None => permit,
         };
         let mut writes = self.writes;
@@ -95,9 +97,9 @@ impl CoveredRequest<'_> {
 
     /// Decides about a resource that the client may follow.
     async fn followed(&mut self, followable: Followable, form: Form, permit: ClientPermit) -> Decision {
-        let Followable { key, attendance, view, is_confirmed, hold } = followable;
-        let permit = match hold {
-            Some(hold) => permit.held_by(hold),
+        let Followable { key, attendance, view, is_confirmed, revocable } = followable;
+        let permit = match revocable {
+            Some(revocable) => permit.until_revoked(revocable),
             None => permit,
         };
         match form {

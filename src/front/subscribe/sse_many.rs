@@ -69,7 +69,7 @@ pub(in crate::front) async fn serve(
         return Ok(Decision::refuse(RefusalReason::ResourcesPerClient, StatusCode::BAD_REQUEST, detail));
     }
     let visitor = Visitor::of(front, &connection, ctx);
-    let permit = permit.with_pass(visitor.pass.clone());
+    let permit = permit.with_entitlement(visitor.entitlement.clone());
     let admitted = admit_all(visitor, &resources).await;
     let route = admitted.iter().find_map(|one| one.as_ref().ok().map(|one| one.route.clone()));
     let Some(route) = route else {
@@ -145,8 +145,8 @@ fn follow(
 
 /// The client's position in one resource. `known`: the state with which it comes back.
 fn subscription(one: Admitted, shard: Option<u16>, known: [u8; 6], permit: &ClientPermit) -> Subscription {
-    let Admitted { route, attendance, hold, .. } = one;
-    permit.pass().iter().for_each(|pass| pass.add(None, hold.clone()));
+    let Admitted { route, attendance, revocable, .. } = one;
+    permit.entitlement().iter().for_each(|entitlement| entitlement.add(None, revocable.clone()));
     let resume = match attendance.topic().version_of(known) {
         None if known == NOTHING => Resume::Start,
         None => Resume::Tag(known),

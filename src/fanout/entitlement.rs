@@ -1,6 +1,6 @@
-//! What lets a client stay: a proof that may run out, and holds that may be released.
+//! What entitles a client to stay: a proof that may run out, and what may be revoked for many clients at once.
 //!
-//! Must not know: what is proven, what lets go.
+//! Must not know: what is proven, what revokes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -13,11 +13,11 @@ use crate::transport::Expulsion;
 
 /// A reason for many clients to stay: their subject, or the answer that their credentials got.
 #[derive(Debug, Default)]
-pub struct Hold(AtomicU8);
+pub struct Revocable(AtomicU8);
 
-impl Hold {
-    /// Lets go of all clients that stay by it, once the fan-out was told to look ([`super::Fanout::expel`]).
-    pub fn let_go(&self, why: Expulsion) {
+impl Revocable {
+    /// Ends all clients that stay by it, once the fan-out was told to look ([`super::Fanout::expel`]).
+    pub fn revoke(&self, why: Expulsion) {
         let word = match why {
             Expulsion::Expired => 1,
             Expulsion::Revoked => 2,
@@ -27,7 +27,7 @@ impl Hold {
     }
 
     /// Returns why no client may stay by it any longer.
-    pub fn is_let_go(&self) -> Option<Expulsion> {
+    pub fn revoked(&self) -> Option<Expulsion> {
         match self.0.load(Ordering::SeqCst) {
             0 => None,
             1 => Some(Expulsion::Expired),
@@ -37,9 +37,9 @@ impl Hold {
     }
 }
 
-/// What one client stays by.
+/// What entitles one client to stay.
 #[derive(Debug, Default)]
-pub struct Pass {
+pub struct Entitlement {
     stay: Mutex<Stay>,
     /// The routes and subjects that it counts for, and its places among them; `None` where its permit is the place.
     owners: Mutex<Vec<(Owner, Option<Claim>)>>,
@@ -48,13 +48,13 @@ pub struct Pass {
 #[derive(Debug, Default)]
 struct Stay {
     until: Option<Instant>,
-    holds: Vec<Arc<Hold>>,
+    revocables: Vec<Arc<Revocable>>,
 }
 
-impl Pass {
+impl Entitlement {
     /// `until` says when its proof runs out.
-    pub fn new(until: Option<Instant>, holds: Vec<Arc<Hold>>) -> Arc<Pass> {
-        Arc::new(Pass { stay: Mutex::new(Stay { until, holds }), owners: Mutex::default() })
+    pub fn new(until: Option<Instant>, revocables: Vec<Arc<Revocable>>) -> Arc<Entitlement> {
+        Arc::new(Entitlement { stay: Mutex::new(Stay { until, revocables }), owners: Mutex::default() })
     }
 
     /// When the client's proof runs out; `None` if it stays good.
@@ -62,13 +62,14 @@ impl Pass {
         self.stay.lock().until
     }
 
-    /// Adds a proof or a hold. Of several proofs the first to run out counts.
-    pub fn add(&self, until: Option<Instant>, hold: Option<Arc<Hold>>) {
+    /// Adds a proof, or what may be revoked. Of several proofs the first to run out counts.
+    pub fn add(&self, until: Option<Instant>, revocable: Option<Arc<Revocable>>) {
         let mut stay = self.stay.lock();
         stay.until = stay.until.into_iter().chain(until).min();
-        // Many resources of one subject stay by one hold.
-        let new = hold.filter(|hold| !stay.holds.iter().any(|held| Arc::ptr_eq(held, hold)));
-        stay.holds.extend(new);
+        // Many resources of one subject stay by the same.
+        let new =
+            revocable.filter(|revocable| !stay.revocables.iter().any(|held| Arc::ptr_eq(held, revocable)));
+        stay.revocables.extend(new);
     }
 
     /// Counts the client for this route or subject for as long as it is there, even if it follows nothing of the route
@@ -95,15 +96,15 @@ impl Pass {
     }
 
     /// Replaces the proofs by a newer one.
-    pub fn renew(&self, until: Option<Instant>, holds: Vec<Arc<Hold>>) {
-        *self.stay.lock() = Stay { until, holds };
+    pub fn renew(&self, until: Option<Instant>, revocables: Vec<Arc<Revocable>>) {
+        *self.stay.lock() = Stay { until, revocables };
     }
 
     /// Returns why the client may not stay any longer.
     pub fn is_over(&self, now: Instant) -> Option<Expulsion> {
         let stay = self.stay.lock();
-        let let_go = stay.holds.iter().find_map(|hold| hold.is_let_go());
-        let_go.or_else(|| stay.until.is_some_and(|until| now >= until).then_some(Expulsion::Expired))
+        let revoked = stay.revocables.iter().find_map(|revocable| revocable.revoked());
+        revoked.or_else(|| stay.until.is_some_and(|until| now >= until).then_some(Expulsion::Expired))
     }
 }
 
@@ -116,18 +117,18 @@ mod tests {
     fn a_client_stays_as_long_as_everything_it_stays_by() {
         let now = Instant::now();
         let later = |seconds| now + Duration::from_secs(seconds);
-        let subject = Arc::new(Hold::default());
-        let pass = Pass::new(Some(later(10)), vec![subject.clone()]);
-        assert_eq!(pass.is_over(now), None);
-        assert_eq!(pass.is_over(later(10)), Some(Expulsion::Expired));
-        pass.add(Some(later(20)), None);
-        assert_eq!(pass.until(), Some(later(10)));
-        pass.add(Some(later(5)), None);
-        assert_eq!(pass.until(), Some(later(5)));
-        pass.renew(Some(later(30)), vec![subject.clone()]);
-        assert_eq!(pass.is_over(later(10)), None);
-        subject.let_go(Expulsion::Revoked);
-        assert_eq!(pass.is_over(now), Some(Expulsion::Revoked));
-        assert_eq!(Pass::new(None, Vec::new()).is_over(later(1000)), None);
+        let subject = Arc::new(Revocable::default());
+        let entitlement = Entitlement::new(Some(later(10)), vec![subject.clone()]);
+        assert_eq!(entitlement.is_over(now), None);
+        assert_eq!(entitlement.is_over(later(10)), Some(Expulsion::Expired));
+        entitlement.add(Some(later(20)), None);
+        assert_eq!(entitlement.until(), Some(later(10)));
+        entitlement.add(Some(later(5)), None);
+        assert_eq!(entitlement.until(), Some(later(5)));
+        entitlement.renew(Some(later(30)), vec![subject.clone()]);
+        assert_eq!(entitlement.is_over(later(10)), None);
+        subject.revoke(Expulsion::Revoked);
+        assert_eq!(entitlement.is_over(now), Some(Expulsion::Revoked));
+        assert_eq!(Entitlement::new(None, Vec::new()).is_over(later(1000)), None);
     }
 }
