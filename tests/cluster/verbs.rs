@@ -234,3 +234,28 @@ async fn what_a_node_says_is_heard_by_all_and_comes_back_to_it() {
     assert_eq!(node.next().await, Event::Said { number: None, message: message.clone() });
     assert_eq!(other.next().await, Event::Said { number: None, message });
 }
+
+#[tokio::test]
+async fn as_many_resources_as_clients_want_are_heard_and_claimed_in_order() {
+    /// More than are on their way at once.
+    const RESOURCES: usize = 4_600;
+    let server = RedisServer::start(&[]);
+    let (mut node, other) = (Node::of(&server).await, Node::of(&server).await);
+    node.joins("a.1").await;
+    let texts: Vec<String> = (0..RESOURCES).map(|number| format!("/{number}")).collect();
+    let names: Vec<_> = texts.iter().map(|text| name(text)).collect();
+    node.redis.attend(&names).await.unwrap();
+    // What is heard once this has returned is heard of each of them.
+    let told: Vec<_> = names.iter().map(|name| (*name, Bytes::from_static(b"told"))).collect();
+    other.redis.tell(&told).await.unwrap();
+    for text in &texts {
+        assert_eq!(node.next().await, became(text, b"told"));
+    }
+    let held = other.holds("a.1", "/7").await;
+    let claims: Vec<_> = texts.iter().map(|text| claim(text)).collect();
+    let claimed = node.redis.claim("a.1", &claims).await.unwrap();
+    assert_eq!(claimed.len(), RESOURCES);
+    let again: Vec<_> = (0..RESOURCES).filter(|number| claimed[*number].record.fence == held).collect();
+    assert!(again.is_empty(), "a claim has a fence of its own: {again:?}");
+    assert!(claimed.windows(2).all(|two| two[0].record.fence <= two[1].record.fence));
+}

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use redis::aio::{MultiplexedConnection, PubSubSink};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
@@ -23,6 +24,9 @@ use crate::cluster::subscription::Unproven;
 
 /// Turns that the connections' own thread takes before a missing answer counts.
 const READ_TURNS_MAX: usize = 2;
+
+/// Commands that subscribe to many channels each and are on their way at once.
+const SUBSCRIBING_MAX: usize = 8;
 
 /// An answer that has not come within so many times of a command does not come, whatever else is answered.
 const TIMEOUTS_MAX: u32 = 10;
@@ -92,13 +96,14 @@ impl Pair {
 
     /// Loads the scripts.
     pub(super) async fn load(&self) -> Result<(), Failed> {
-        let mut names = Vec::with_capacity(Script::ALL.len());
-        for script in Script::ALL {
+        let load = |script: Script| {
             let mut command = redis::cmd("SCRIPT");
             command.arg("LOAD").arg(script.text());
-            names.push(self.command(&command).await?.text()?);
-        }
-        *self.names.lock() = names;
+            command
+        };
+        let names = self.pipeline(&Script::ALL.map(load)).await?;
+        let names = names.into_iter().map(|name| Reply::new(name).text());
+        *self.names.lock() = names.collect::<Result<_, _>>()?;
         Ok(())
     }
 
@@ -174,8 +179,12 @@ impl Pair {
 
     /// Hears these channels from now on.
     pub(super) async fn subscribe(&self, channels: Vec<String>) -> Result<(), Failed> {
-        for channels in channels.chunks(PIPELINE_MAX) {
-            self.heard(self.ends.hearing.clone().subscribe(channels)).await?;
+        for channels in channels.chunks(SUBSCRIBING_MAX * PIPELINE_MAX) {
+            let subscribing = channels.chunks(PIPELINE_MAX).map(|channels| async move {
+                let mut hearing = self.ends.hearing.clone();
+                self.heard(hearing.subscribe(channels)).await
+            });
+            try_join_all(subscribing).await?;
         }
         Ok(())
     }
