@@ -285,7 +285,12 @@ impl Metrics {
 
     /// Counts a limit or a rule that refused something.
     pub fn refused(&self, reason: RefusalReason) {
-        self.refusals.with_label_values(&[reason.word()]).inc();
+        self.refusal(reason).inc();
+    }
+
+    /// Returns what counts such refusals: less to keep than all metrics.
+    pub fn refusal(&self, reason: RefusalReason) -> IntCounter {
+        self.refusals.with_label_values(&[reason.word()])
     }
 
     /// How often requests passed through or were refused since the start, by route and reason. `passed`: those that

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use prometheus::IntCounter;
 use socket2::SockRef;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -43,7 +44,6 @@ pub(in crate::front) struct Deadlines {
 struct Waiting {
     state: Arc<Mutex<State>>,
     lever: Lever,
-    metrics: Metrics,
 }
 
 /// How far a request is.
@@ -71,8 +71,8 @@ pub(in crate::front) enum Late {
 enum Lever {
     /// Its connection to the upstream.
     Socket(OwnedFd),
-    /// Its task.
-    Task(Arc<Notify>),
+    /// Its task, and what counts that it was given up.
+    Task(Arc<Notify>, IntCounter),
 }
 
 impl State {
@@ -98,12 +98,12 @@ impl Deadlines {
         let answer = upstream.config().passthrough_first_byte_timeout.filter(|_| is_own);
         let lever = match (answer.or(body)?, is_own) {
             (_, true) => Lever::Socket(own(fd)?),
-            (_, false) => Lever::Task(http2::giving_up()?),
+            (_, false) => Lever::Task(http2::giving_up()?, metrics.refusal(RefusalReason::BodyTimeout)),
         };
         let now = Instant::now();
         let state = State { sent: now, answer, read: now, body, late: None };
         let state = Arc::new(Mutex::new(state));
-        let waiting = Waiting { state: state.clone(), lever, metrics: metrics.clone() };
+        let waiting = Waiting { state: state.clone(), lever };
         let place = Mutex::new(Some(watch.add(Box::new(waiting))));
         Some(Deadlines { state, place })
     }
@@ -176,10 +176,10 @@ impl Wait for Waiting {
                     tracing::debug!("a connection that came to a deadline is closed already: {error}");
                 }
             }
-            Lever::Task(task) => {
+            Lever::Task(task, given_up) => {
                 tracing::debug!("a request is given up: its body did not come (limits.body_timeout)");
                 // Nothing is left that would count it.
-                self.metrics.refused(RefusalReason::BodyTimeout);
+                given_up.inc();
                 task.notify_one();
             }
         }
@@ -206,12 +206,15 @@ pub(in crate::front) fn late(error: &Error, deadlines: Option<&Deadlines>, head_
 /// Has Pingora bound the wait for an answer where a connection is of HTTP/2. Its limit is one for each read, and it runs
 /// while a request is sent: what has a body, or asks for an event stream, goes without.
 pub(super) fn bound_http2(headers: &HeaderMap, has_body: bool, upstream: &Client, peer: &mut HttpPeer) {
+    if !upstream.config().http2 || has_body {
+        return;
+    }
     let asks_for_stream = |said: &HeaderValue| {
         said.to_str().is_ok_and(|said| said.to_ascii_lowercase().contains("text/event-stream"))
     };
     let lasts = transport_choice::is_websocket(headers)
         || headers.get_all(header::ACCEPT).iter().any(asks_for_stream);
-    if upstream.config().http2 && !has_body && !lasts {
+    if !lasts {
         peer.options.read_timeout = upstream.config().passthrough_first_byte_timeout;
     }
 }
