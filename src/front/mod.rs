@@ -112,16 +112,17 @@ impl Front {
 
 #[async_trait]
 impl ProxyHttp for Entrance {
-    type CTX = Context;
+    /// Apart from the future of a request, which would move it, and have room for it several times.
+    type CTX = Box<Context>;
 
-    fn new_ctx(&self) -> Context {
-        Context::new(self.0.load_full())
+    fn new_ctx(&self) -> Box<Context> {
+        Box::new(Context::new(self.0.load_full()))
     }
 
     fn persist_connection_context(
         &self,
         _session: &Session,
-        ctx: &Context,
+        ctx: &Self::CTX,
     ) -> Option<Box<dyn Any + Send + Sync>> {
         remembered::remember(ctx)
     }
@@ -129,13 +130,13 @@ impl ProxyHttp for Entrance {
     fn on_connection_reuse(
         &self,
         _session: &mut Session,
-        ctx: &mut Context,
+        ctx: &mut Self::CTX,
         before: Box<dyn Any + Send + Sync>,
     ) {
         remembered::recall(ctx, before);
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
         guarded_stream::Attended::asked(session);
         let front = &*ctx.front.clone();
         if session.is_http2() {
@@ -168,7 +169,7 @@ impl ProxyHttp for Entrance {
         }
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         cursor_hold::wait(Connection::of(session), ctx).await?;
         passthrough::peer(session, ctx).await
     }
@@ -178,7 +179,7 @@ impl ProxyHttp for Entrance {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        ctx: &mut Context,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         if end {
             ctx.body_is_read();
@@ -191,7 +192,7 @@ impl ProxyHttp for Entrance {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        ctx: &mut Context,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         let front = ctx.front.clone();
         passthrough::rewrite_request(&front, session, request, ctx)
@@ -201,7 +202,7 @@ impl ProxyHttp for Entrance {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut Context,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         if let Some(deadlines) = &ctx.deadlines {
             deadlines.came(response.status)?;
@@ -228,7 +229,7 @@ impl ProxyHttp for Entrance {
         _peer: &HttpPeer,
         fd: std::os::fd::RawFd,
         digest: Option<&Digest>,
-        ctx: &mut Context,
+        ctx: &mut Self::CTX,
     ) -> Result<()> {
         connection_auth::connected(reused, digest, ctx)?;
         // Pingora bounds the bodies of HTTP/1.
@@ -244,7 +245,7 @@ impl ProxyHttp for Entrance {
         peer: &HttpPeer,
         session: &mut Session,
         error: Box<pingora::Error>,
-        ctx: &mut Context,
+        ctx: &mut Self::CTX,
         reused: bool,
     ) -> Box<pingora::Error> {
         if cursor_hold::is_wait(&error) {
@@ -257,7 +258,7 @@ impl ProxyHttp for Entrance {
         &self,
         _session: &mut Session,
         _peer: &HttpPeer,
-        ctx: &mut Context,
+        ctx: &mut Self::CTX,
         mut error: Box<pingora::Error>,
     ) -> Box<pingora::Error> {
         ctx.connects += 1;
@@ -270,7 +271,7 @@ impl ProxyHttp for Entrance {
         &self,
         session: &mut Session,
         error: &pingora::Error,
-        ctx: &mut Context,
+        ctx: &mut Self::CTX,
     ) -> FailToProxy {
         let answered = FailToProxy { error_code: 0, can_reuse_downstream: false };
         let front = ctx.front.clone();
@@ -297,7 +298,7 @@ impl ProxyHttp for Entrance {
     }
 
     /// An answer of the API's that was put aside is no failure.
-    fn suppress_error_log(&self, _session: &Session, ctx: &Context, error: &pingora::Error) -> bool {
+    fn suppress_error_log(&self, _session: &Session, ctx: &Self::CTX, error: &pingora::Error) -> bool {
         matches!(ctx.ask_first, AskFirst::Discarded(_))
             || connection_auth::needs_http1(error)
             || cursor_hold::is_wait(error)
@@ -306,7 +307,7 @@ impl ProxyHttp for Entrance {
     fn suppress_proxy_warn_log(
         &self,
         _session: &Session,
-        _ctx: &Context,
+        _ctx: &Self::CTX,
         error: &pingora::Error,
         _context: ProxyWarnLogContext,
     ) -> bool {
@@ -314,11 +315,11 @@ impl ProxyHttp for Entrance {
     }
 
     /// What Pingora's own messages say of a request: no query, where the keys of many an API live.
-    fn request_summary(&self, session: &Session, _ctx: &Context) -> String {
+    fn request_summary(&self, session: &Session, _ctx: &Self::CTX) -> String {
         format!("{} {:?}", session.req_header().method, session.req_header().uri.path())
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Self::CTX) {
         request_end::ended(session, error, ctx);
     }
 }
