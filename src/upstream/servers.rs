@@ -124,18 +124,26 @@ impl Targets {
         self.balancer.backends().run_health_check(true).await;
     }
 
+    /// The server for the next request where one address is known, and it is healthy: there is nothing to choose, and the
+    /// walk of [`pick`](Self::pick) would copy the target for each request.
+    pub(super) fn the_only(&self) -> Option<Target> {
+        self.only_of(&self.balancer.backends().get_backend())
+    }
+
+    fn only_of(&self, known: &BTreeSet<Backend>) -> Option<Target> {
+        let only = known.first().filter(|only| known.len() == 1 && self.balancer.backends().ready(only))?;
+        target_of(only)
+    }
+
     /// The server for the next request, none of `tried`.
     ///
     /// # Errors
     /// [`Failure::NoServer`] if no address is known, healthy and not tried.
     pub(super) async fn pick(&self, tried: &[Target]) -> Result<Target, Failure> {
         let known = self.known().await;
-        if let Some(only) = the_only(&known)
-            && tried.is_empty()
-            && self.balancer.backends().ready(only)
-            && let Some(target) = target_of(only)
+        if tried.is_empty()
+            && let Some(target) = self.only_of(&known)
         {
-            // There is nothing to choose: the walk would copy the target for each request.
             return Ok(target);
         }
         let is_new = |backend: &Backend| backend.ext.get().is_some_and(|target| !tried.contains(target));
@@ -174,11 +182,6 @@ impl Targets {
         }
         self.balancer.backends().get_backend()
     }
-}
-
-/// The one address, where there are no others.
-fn the_only(known: &BTreeSet<Backend>) -> Option<&Backend> {
-    known.first().filter(|_| known.len() == 1)
 }
 
 /// The server that a load balancer's backend stands for; `None` if it is none of this upstream's.

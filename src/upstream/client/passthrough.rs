@@ -34,7 +34,7 @@ pub struct Chosen {
 pub struct Server {
     target: Target,
     /// The name that the server has to prove.
-    name: String,
+    name: Arc<str>,
     /// The absolute form of the request, where a proxy reads it.
     pub absolute: Option<Absolute>,
 }
@@ -63,11 +63,11 @@ impl Client {
             return Ok(self.own_peer(bond, target.clone(), is_upgrade));
         }
         self.link.way.freshen().await;
-        let picked = timeout(self.config().connect_timeout, self.targets.pick(&[])).await;
-        let picked = picked.unwrap_or_else(|_| {
-            Err(Failure::NoServer { reason: "the server names are still being resolved".to_owned() })
-        });
-        let target = picked.map_err(|failure| self.failed(None, failure))?;
+        let target = match self.targets.the_only() {
+            Some(target) => target,
+            // Apart: its timer would be a part of every request.
+            None => Box::pin(self.pick_in_time()).await?,
+        };
         let group = self.link.group(None);
         Ok(match whose {
             Whose::Anybodys => self.chosen(self.link.passing_peer(&target, group, purpose), target, purpose),
@@ -85,6 +85,15 @@ impl Client {
         })
     }
 
+    /// Chooses among several servers, or waits until their names are resolved.
+    async fn pick_in_time(&self) -> Result<Target, FetchError> {
+        let picked = timeout(self.config().connect_timeout, self.targets.pick(&[])).await;
+        let picked = picked.unwrap_or_else(|_| {
+            Err(Failure::NoServer { reason: "the server names are still being resolved".to_owned() })
+        });
+        picked.map_err(|failure| self.failed(None, failure))
+    }
+
     fn own_peer(&self, bond: &Bond, target: Target, is_upgrade: bool) -> Chosen {
         let purpose = if is_upgrade { For::UPGRADE } else { For::ONE };
         let peer = self.link.peer(&target, bond.group(self.link.group(None)), purpose);
@@ -92,8 +101,8 @@ impl Client {
     }
 
     fn chosen(&self, peer: HttpPeer, target: Target, purpose: For) -> Chosen {
-        let sni = self.config().tls.as_ref().and_then(|tls| tls.sni.clone());
-        let name = sni.unwrap_or_else(|| target.host.to_string());
+        let sni = self.config().tls.as_ref().and_then(|tls| tls.sni.as_deref());
+        let name = sni.map_or_else(|| target.host.clone(), Arc::from);
         let absolute = self.link.way.absolute(&target, purpose.is_upgrade);
         Chosen { peer: Box::new(peer), server: Server { target, name, absolute } }
     }
