@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::AccessLines;
 use crate::log_writer::LogWriter;
+use crate::resource::push_address;
 
 /// The first status that tells of an error (RFC 9110 §15.5).
 const ERROR_STATUS_MIN: u16 = 400;
@@ -206,7 +207,11 @@ fn quote(line: &mut Vec<u8>, text: &str) {
 
 fn write_peer(line: &mut Vec<u8>, peer: Option<IpAddr>) {
     match peer {
-        Some(peer) => append(line, format_args!("\"{peer}\"")),
+        Some(peer) => {
+            line.push(b'"');
+            push_address(line, peer);
+            line.push(b'"');
+        }
         None => quote(line, ""),
     }
 }

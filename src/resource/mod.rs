@@ -3,6 +3,7 @@
 //!
 //! Pure values. Must not know: sockets, time, clients.
 
+mod address_text;
 mod ambiguous_path;
 mod content;
 mod digest;
@@ -25,6 +26,7 @@ mod version;
 
 pub use crate::resource::content::Validators;
 pub use crate::resource::media_type::MediaType;
+pub use address_text::{ADDRESS_TEXT_BYTES_MAX, push_address};
 pub use ambiguous_path::{Readings, resolved};
 pub use content::Content;
 pub use digest::{Digest, Digester};

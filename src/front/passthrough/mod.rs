@@ -37,6 +37,7 @@ use crate::front::spans;
 use crate::identity::told;
 use crate::listener::trusted_proxies;
 use crate::metrics::{Bypass, RefusalReason};
+use crate::resource::{ADDRESS_TEXT_BYTES_MAX, push_address};
 
 /// Servers that are tried for one request before any of it is sent.
 pub(super) const CONNECTS_MAX: usize = 3;
@@ -224,9 +225,10 @@ fn forwarded(
     request: &mut RequestHeader,
     host: Option<HeaderValue>,
 ) -> Result<()> {
-    const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-    const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    // As texts: Pingora keeps the spelling of each name, and would copy that of a `HeaderName`.
+    const FOR: &str = "x-forwarded-for";
+    const PROTO: &str = "x-forwarded-proto";
+    const HOST: &str = "x-forwarded-host";
     let Some(peer) = peer else {
         return Ok(());
     };
@@ -236,24 +238,26 @@ fn forwarded(
     if trusted {
         // Bytes: a server that reads from the right must not meet less than what was written there.
         let mut chain = Vec::new();
-        for line in request.headers.get_all(&FOR) {
+        for line in request.headers.get_all(FOR) {
             chain.extend_from_slice(line.as_bytes());
             chain.extend_from_slice(b", ");
         }
-        chain.extend_from_slice(peer.to_string().as_bytes());
+        push_address(&mut chain, peer);
         let chain = HeaderValue::try_from(chain).or_err(ErrorType::InvalidHTTPHeader, "X-Forwarded-For")?;
         request.insert_header(FOR, chain)?;
     } else {
         request.remove_header(&header::FORWARDED);
-        request.insert_header(FOR, peer.to_string())?;
+        let mut text = Vec::with_capacity(ADDRESS_TEXT_BYTES_MAX);
+        push_address(&mut text, peer);
+        request.insert_header(FOR, text)?;
     }
-    if !(trusted && request.headers.contains_key(&PROTO)) {
-        request.insert_header(PROTO, proto)?;
+    if !(trusted && request.headers.contains_key(PROTO)) {
+        request.insert_header(PROTO, HeaderValue::from_static(proto))?;
     }
-    if !(trusted && request.headers.contains_key(&HOST)) {
+    if !(trusted && request.headers.contains_key(HOST)) {
         match host {
             Some(host) => request.insert_header(HOST, host)?,
-            None => drop(request.remove_header(&HOST)),
+            None => drop(request.remove_header(HOST)),
         }
     }
     Ok(())
