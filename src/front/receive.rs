@@ -65,18 +65,20 @@ impl Front {
             field_names::remove_forwarded(connection.head_mut());
         }
         let request = connection.head();
-        let path = target::path(request).into_owned();
+        let path = target::path(request);
         self.shared.note(Subject::Limits, || size.told().to_owned());
         self.shared.note(Subject::Path, || readings(&path));
         if let Some(name) = path.strip_prefix(&self.shared.config.public_prefix) {
-            return Box::pin(self.helper(name, connection, ctx)).await;
+            let name = name.to_owned();
+            return Box::pin(self.helper(&name, connection, ctx)).await;
         }
-        if !hosts::is_served(&self.listener, hosts::host(request), || connection.own_address()) {
+        let said = hosts::host(request);
+        if !hosts::is_served(&self.listener, said, || connection.own_address()) {
             self.shared.metrics.refused(RefusalReason::Host);
             let detail = "other hosts are served here (listeners[].hosts)";
             return Ok(Decision::refuse(RefusalReason::Host, StatusCode::MISDIRECTED_REQUEST, detail));
         }
-        let host = hosts::routed(&self.listener, hosts::host(request));
+        let host = hosts::routed(&self.listener, said);
         let found = self.shared.routes.find(host, &path);
         self.shared.note(Subject::Route, || of_route(host, &found));
         let route = if let Match::Covered { route, .. } = &found { Some(&**route) } else { None };

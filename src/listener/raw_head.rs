@@ -155,6 +155,9 @@ impl RawHead {
                 Part::Refused => return Read { instead: Some(BytesMut::new()), unfit: None },
                 Part::Unknown => Ok(bytes.len() - at),
                 Part::Fields => self.fields(&bytes[at..]).map_err(|unfit| (head, unfit)),
+                Part::Method | Part::Target | Part::Query | Part::Version if is_word(bytes[at]) => {
+                    Ok(bytes[at..].iter().take_while(|byte| is_word(**byte)).count())
+                }
                 Part::Body(body) => {
                     let taken = body.read(&bytes[at..]);
                     taken.map_err(|BadAt(bad)| (out.length(at) + bad, Unfit::Chunk))
@@ -280,6 +283,11 @@ impl RawHead {
         };
         Ok(())
     }
+}
+
+/// Whether a byte of a request line neither ends a part of it nor is escaped: most are so.
+fn is_word(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'<' | b'>' | b'?' | b'`')
 }
 
 /// What goes out of one read: what came, until something of it has to be escaped.

@@ -98,13 +98,13 @@ fn target(request_line: &[u8]) -> Result<(), BadHead> {
 /// Status 400 for a target that names no host.
 pub(in crate::front) fn to_origin_form(request: &mut RequestHeader) -> Result<()> {
     let target = request.raw_path();
+    if target.starts_with(b"/") {
+        return Ok(());
+    }
     // Pingora takes the whole of it for a path.
     let Some(at) = target.windows(3).position(|w| w == b"://") else {
         return Ok(());
     };
-    if target.starts_with(b"/") {
-        return Ok(());
-    }
     let rest = &target[at + 3..];
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
     let (authority, path) = (rest[..end].to_vec(), rest[end..].to_vec());
