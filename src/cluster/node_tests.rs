@@ -35,7 +35,7 @@ struct Asked {
     lapsed: Mutex<Vec<String>>,
     /// The clock, ms.
     clock_ms: AtomicU64,
-    /// Who holds what.
+    /// The session that holds each resource, and its fence.
     holders: Mutex<HashMap<Name, (String, u64)>>,
     /// How many goes of claims are answered.
     answered_claims: Semaphore,

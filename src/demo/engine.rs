@@ -4,7 +4,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -26,9 +29,21 @@ pub struct Engine {
     _process: Guarded,
 }
 
-/// A port of this machine that nothing listens on.
+/// Below the ports that the kernel gives to outgoing connections: none of those takes one between the moment in which it
+/// is chosen and the moment in which a process listens on it.
+const PORTS: Range<u16> = 20_000..32_000;
+
+/// A port of this machine that nothing listens on. The same is not given twice in a row.
+///
+/// # Errors
+/// None of [`PORTS`] is free.
 pub fn unused_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
+    let count = PORTS.end - PORTS.start;
+    let ports = (0..count).map(|_| PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % count);
+    let mut addresses = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let unused = addresses.find(|address| TcpListener::bind(address).is_ok());
+    unused.ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, format!("no port of {PORTS:?} is free")))
 }
 
 impl Engine {
@@ -73,6 +88,17 @@ fn is_installed(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_that_is_used_is_not_given_and_no_connection_gets_one_that_is() {
+        let address = unused_address().expect("a port");
+        assert!(PORTS.contains(&address.port()), "{address}");
+        let _used = TcpListener::bind(address).expect("it is free");
+        // A whole turn later it is not given either.
+        let turn = 2 * usize::from(PORTS.end - PORTS.start);
+        let mut given = (0..turn).map(|_| unused_address().expect("a port"));
+        assert!(given.all(|given| given != address));
+    }
 
     #[test]
     fn a_program_is_found_where_the_system_looks_for_it() {

@@ -1,5 +1,6 @@
 //! `tracing.otlp`: spans reach a collector over both protocols, go on with traces of clients, and never hold anything up.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -112,17 +113,26 @@ async fn polls_publishes_and_connects_are_spans_of_a_named_resource() {
     assert_eq!(attribute(&resource, "service.name"), "edge");
     assert_eq!(attribute(&resource, "deployment.environment"), "test");
     assert_eq!(collector.seen(TRACES)[0].header("x-collector-key"), Some("ours"));
-    // The time of the poll leads to its trace.
+    // The time of the poll leads to its trace: a poll is in a bucket a moment before its span is at the collector.
     let mut admin = Http::connect(stand.app.admin_address().expect("an admin listener")).await;
     let accept = [("accept", "application/openmetrics-text")];
-    let scraped = admin.get("/metrics", &accept).await.expect(200).text();
-    let buckets = scraped.lines().filter(|line| line.starts_with("pollcast_poll_duration_seconds_bucket"));
-    let exemplars: Vec<&str> =
-        buckets.filter_map(|line| line.split_once(" # {trace_id=\"")).map(|(_, id)| &id[..32]).collect();
-    assert!(!exemplars.is_empty(), "{scraped}");
-    let known = received(&collector).into_iter().flat_map(|request| spans_of(&request));
-    let known: Vec<String> = known.map(|span| hex(&span.trace_id)).collect();
-    assert!(exemplars.iter().any(|id| known.iter().any(|known| known == id)), "{exemplars:?} {known:?}");
+    let mut exemplars = HashSet::new();
+    let led = async {
+        loop {
+            let scraped = admin.get("/metrics", &accept).await.expect(200).text();
+            let buckets =
+                scraped.lines().filter(|line| line.starts_with("pollcast_poll_duration_seconds_bucket"));
+            let of_buckets = buckets.filter_map(|line| line.split_once(" # {trace_id=\""));
+            exemplars.extend(of_buckets.map(|(_, id)| id[..32].to_owned()));
+            assert!(!exemplars.is_empty(), "{scraped}");
+            let mut known = received(&collector).into_iter().flat_map(|request| spans_of(&request));
+            if known.any(|span| exemplars.contains(&hex(&span.trace_id))) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within("a bucket that leads to a trace", led).await;
     // They are counted when the collector's answer is here.
     let counted = async {
         while stand.metric("pollcast_otlp_spans_total", "exported").await < 3.0 {
