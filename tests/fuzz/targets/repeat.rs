@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
-use pollcast::transport::{Next, Repeat};
+use pollcast::transport::{Differing, Next, Repeat};
 
 fuzz_target!(|data: &[u8]| {
     // The first byte says how much of the rest is the first head.
@@ -14,8 +14,9 @@ fuzz_target!(|data: &[u8]| {
     let (first, next) = rest.split_at(cut);
     let head =
         b"GET /a HTTP/1.1\r\nhost: a\r\nif-none-match: \"0123456789ab\"\r\nprefer: wait=5\r\n\r\n".as_slice();
-    for first in [first, head] {
-        let Some(repeat) = Repeat::of(first, Instant::now(), 1) else { continue };
+    let both = |first| [Differing::Condition, Differing::Tracing].map(|differing| (first, differing));
+    for (first, differing) in [first, head].into_iter().flat_map(both) {
+        let Some(repeat) = Repeat::of(first, Instant::now(), 1, differing) else { continue };
         for bytes in [next, first] {
             match repeat.next(bytes) {
                 Next::Again { length, condition } => {
