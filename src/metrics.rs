@@ -12,8 +12,8 @@ mod make;
 mod openmetrics;
 mod per_route;
 mod refusal;
+mod series;
 mod touches;
-mod upstream_labels;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -38,8 +38,8 @@ use make::{Make, metrics};
 use per_route::RouteLabels;
 pub use per_route::{OTHER_ROUTES, PerRoute};
 pub use refusal::RefusalReason;
+use series::{SeriesBy, UPSTREAM};
 pub use touches::TouchCause;
-use upstream_labels::{UPSTREAM, UpstreamLabels};
 
 metrics! {
     /// Push clients now.
@@ -227,13 +227,6 @@ impl Metrics {
     /// Forgets the series of all routes but these: a reload has removed them.
     pub fn keep_routes<'a>(&self, paths: impl Iterator<Item = &'a str>) {
         self.routes.keep(&paths.collect());
-    }
-
-    /// Forgets the series of all upstreams but these, and what stands behind their samples.
-    pub fn keep_upstreams<'a>(&self, names: impl Iterator<Item = &'a str>) {
-        let names = names.collect();
-        self.upstreams.keep(&names);
-        self.exemplars.lock().retain(|upstream, _| names.contains(upstream.as_str()));
     }
 
     /// Returns the metrics of pollcast itself, those without a series included, by name.

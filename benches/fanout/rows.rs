@@ -61,13 +61,20 @@ pub const ROWS: [Row; 13] = [
     Row { name: "long-poll", wire: Wire::LongPoll, most_bytes: Some(1800.0), most_ratio: None, ..ONCE },
     Row { name: "tls", wire: Wire::SseTls, most_bytes: Some(14_000.0), most_ratio: None, ..ONCE },
     Row { name: "h2", wire: Wire::Http2, most_bytes: Some(25_000.0), most_ratio: Some(1.6), ..ONCE },
-    Row { name: "h2-6", wire: Wire::Http2, streams: 6, most_bytes: Some(8_000.0), most_ratio: None, ..ONCE },
+    Row {
+        name: "h2-6",
+        wire: Wire::Http2,
+        streams: 6,
+        most_bytes: Some(8_000.0),
+        most_ratio: Some(2.0),
+        ..ONCE
+    },
     Row {
         name: "h2-10",
         wire: Wire::Http2,
         streams: 10,
         most_bytes: Some(6_000.0),
-        most_ratio: None,
+        most_ratio: Some(3.0),
         ..ONCE
     },
     Row { name: "sse-64k", size: 64 << 10, ..LONG },

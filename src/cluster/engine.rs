@@ -14,7 +14,7 @@ use crate::poll::backplane::Order;
 /// The engine's clock may be ahead of what it said at the last beat by so much: another primary's may differ.
 const CLOCK_AHEAD_MAX_MS: u64 = 5_000;
 
-/// Most resources of one pipeline: as many as are claimed in one go. On a busy machine each turn there and back takes long.
+/// Most resources of one pipeline, and of one go of claims. On a busy machine each turn there and back takes long.
 pub const PIPELINE_MAX: usize = 500;
 
 /// One side of an engine.

@@ -106,6 +106,22 @@ pub(super) struct Settings {
     pub roles: RoleCounts,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// Those of tests: a public resource that is kept for longer than any test takes.
+    pub(super) fn of_tests(roles: RoleCounts) -> Settings {
+        Settings {
+            balanced_by: None,
+            upstream: 1,
+            is_private: false,
+            keep: Duration::from_secs(600),
+            history: 0,
+            body_bytes_max: 1024,
+            roles,
+        }
+    }
+}
+
 /// What a refused write means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {

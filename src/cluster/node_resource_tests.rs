@@ -11,15 +11,7 @@ const OTHER: &str = "b.1";
 fn resource() -> NodeResource {
     let secret = Secret::new(&[7; 32]);
     let parts = || [&b"/prices"[..]];
-    let settings = Settings {
-        balanced_by: None,
-        upstream: 1,
-        is_private: false,
-        keep: Duration::from_secs(600),
-        history: 0,
-        body_bytes_max: 1024,
-        roles: RoleCounts::new(&Metrics::new().unwrap().cluster().unwrap()),
-    };
+    let settings = Settings::of_tests(RoleCounts::new(&Metrics::new().unwrap().cluster().unwrap()));
     NodeResource::new(secret.name(parts()), secret.record(parts()), Arc::new(Inbox::new(0)), settings)
 }
 

@@ -168,15 +168,7 @@ fn node(engine: &Arc<Asked>, lease: Duration) -> Arc<Node> {
 fn attend(node: &Arc<Node>, number: usize) -> Arc<Member> {
     let number = number.to_le_bytes();
     let parts = || [&number[..]];
-    let settings = Settings {
-        balanced_by: None,
-        upstream: 1,
-        is_private: false,
-        keep: Duration::from_secs(600),
-        history: 0,
-        body_bytes_max: 1024,
-        roles: node.roles.clone(),
-    };
+    let settings = Settings::of_tests(node.roles.clone());
     let (name, seal) = (node.secret.name(parts()), node.secret.record(parts()));
     let resource = Arc::new(NodeResource::new(name, seal, Arc::new(Inbox::new(0)), settings));
     node.add(&resource);

@@ -8,10 +8,11 @@ use std::pin::pin;
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
+use super::engine::PIPELINE_MAX;
 use crate::metrics::ClusterMetrics;
 
-/// Claims of one go.
-pub(super) const CLAIMS_MAX: usize = 500;
+/// Claims of one go: those of one pipeline.
+pub(super) const CLAIMS_MAX: usize = PIPELINE_MAX;
 
 /// The turns of commands.
 pub(super) struct Turns {

@@ -2,6 +2,8 @@
 //!
 //! Must not know: when anything is counted.
 
+use std::collections::HashSet;
+
 use super::{ENVELOPE, LONG_POLL, Metrics, POLL, SSE, SSE_MANY, TouchCause, WEBSOCKET};
 
 /// The values of `kind` of `pollcast_certificate_not_after_seconds`.
@@ -169,5 +171,12 @@ impl Metrics {
                 self.upstream_bytes.with_label_values(&[upstream, part]);
             }
         }
+    }
+
+    /// Forgets the series of all upstreams but these, and what stands behind their samples.
+    pub fn keep_upstreams<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let names: HashSet<&str> = names.collect();
+        self.upstreams.forget(|upstream| !names.contains(upstream));
+        self.exemplars.lock().retain(|upstream, _| names.contains(upstream.as_str()));
     }
 }

@@ -11,7 +11,7 @@ use prometheus::{
 };
 
 use super::per_route::{PerRoute, ROUTE, RouteLabels};
-use super::upstream_labels::UpstreamLabels;
+use super::series::SeriesBy;
 
 /// A metric that is registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Described {
 pub(super) struct Make<'a> {
     pub(super) registry: &'a Registry,
     pub(super) routes: &'a Arc<RouteLabels>,
-    pub(super) upstreams: &'a UpstreamLabels,
+    pub(super) upstreams: &'a SeriesBy,
     pub(super) described: &'a Mutex<Vec<Described>>,
 }
 
@@ -70,7 +70,7 @@ impl Make<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<IntGaugeVec, prometheus::Error> {
-        self.register(IntGaugeVec::new(Self::opts(name, help), labels))
+        Ok(self.upstreams.watched(self.register(IntGaugeVec::new(Self::opts(name, help), labels))?, labels))
     }
 
     pub(super) fn float_gauges(
@@ -79,7 +79,7 @@ impl Make<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<GaugeVec, prometheus::Error> {
-        self.register(GaugeVec::new(Self::opts(name, help), labels))
+        Ok(self.upstreams.watched(self.register(GaugeVec::new(Self::opts(name, help), labels))?, labels))
     }
 
     pub(super) fn histograms(
@@ -148,7 +148,7 @@ macro_rules! metrics {
             )+
             registry: Registry,
             routes: Arc<RouteLabels>,
-            upstreams: Arc<UpstreamLabels>,
+            upstreams: Arc<SeriesBy>,
             described: Arc<Mutex<Vec<Described>>>,
             exemplars: Arc<OfUpstreams>,
             /// The runtimes whose tasks are counted when the metrics are asked for.
@@ -157,7 +157,7 @@ macro_rules! metrics {
 
         impl Metrics {
             fn registered(registry: Registry) -> Result<Metrics, prometheus::Error> {
-                let (routes, upstreams) = (Arc::<RouteLabels>::default(), Arc::<UpstreamLabels>::default());
+                let (routes, upstreams) = (Arc::<RouteLabels>::default(), Arc::new(SeriesBy::new(UPSTREAM)));
                 let described = Arc::<Mutex<Vec<Described>>>::default();
                 let make =
                     Make { registry: &registry, routes: &routes, upstreams: &upstreams, described: &described };

@@ -7,11 +7,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use prometheus::core::{MetricVec, MetricVecBuilder};
 use prometheus::proto::MetricFamily;
 
-use super::upstream_labels::remove_series;
+use super::series::SeriesBy;
 
 /// The label whose values are the paths of routes.
 pub(super) const ROUTE: &str = "route";
@@ -22,21 +22,17 @@ pub const OTHER_ROUTES: &str = "other";
 /// Most labels of one metric.
 const LABELS_MAX: usize = 4;
 
-/// Removes the series of one metric that have one of these labels.
-type Remove = Box<dyn Fn(&HashSet<Box<str>>) + Send + Sync>;
-
 /// The routes that have series of their own: the first that something was counted for.
 pub(super) struct RouteLabels {
     named: RwLock<HashSet<Box<str>>>,
     routes_max: AtomicUsize,
-    /// One for each metric with the label.
-    removes: Mutex<Vec<Remove>>,
+    series: SeriesBy,
 }
 
 impl Default for RouteLabels {
     fn default() -> RouteLabels {
-        let (named, removes) = (RwLock::default(), Mutex::default());
-        RouteLabels { named, routes_max: AtomicUsize::new(usize::MAX), removes }
+        let routes_max = AtomicUsize::new(usize::MAX);
+        RouteLabels { named: RwLock::default(), routes_max, series: SeriesBy::new(ROUTE) }
     }
 }
 
@@ -53,7 +49,7 @@ impl RouteLabels {
         let gone: HashSet<Box<str>> = named.extract_if(|route| !routes.contains(&**route)).collect();
         drop(named);
         if !gone.is_empty() {
-            self.removes.lock().iter().for_each(|remove| remove(&gone));
+            self.series.forget(|route| gone.contains(route));
         }
     }
 
@@ -82,10 +78,7 @@ pub struct PerRoute<V> {
 
 impl<B: MetricVecBuilder + 'static> PerRoute<MetricVec<B>> {
     pub(super) fn new(metric: MetricVec<B>, at: usize, routes: Arc<RouteLabels>) -> Self {
-        let held = metric.clone();
-        routes.removes.lock().push(Box::new(move |gone| {
-            remove_series(&held, ROUTE, |route| gone.contains(route));
-        }));
+        let metric = routes.series.watched(metric, &[ROUTE]);
         PerRoute { metric, at, routes }
     }
 

@@ -178,10 +178,12 @@ pub fn judge(script: &Script, allowed: &Allowed, took: Duration) {
         short.map(|two| (gap(two), two[0].clone(), two[1].clone())).collect::<Vec<_>>()
     };
     let least = INTERVAL.mul_f64(0.9) - UNEVEN;
-    // One that was held up came so much later after the one before it.
+    // One that was held up came later after the one before it than any interval lasts, by as much as the next one seems
+    // too soon.
     let was_held_up = |before: &Poll, after: &Poll| {
-        let earlier = polls.iter().rfind(|poll| poll.at < before.at);
-        earlier.is_some_and(|earlier| after.at - earlier.at >= 2 * least)
+        let earlier = polls.iter().rfind(|poll| poll.at < before.at && !poll.may_be_repeated());
+        let late = earlier.map(|earlier| (before.at - earlier.at).saturating_sub(INTERVAL.mul_f64(1.1)));
+        late.is_some_and(|late| !late.is_zero() && after.at - before.at + late >= least)
     };
     let mut short = shorter_than(least);
     short.retain(|(_, before, after)| !was_held_up(before, after));

@@ -28,7 +28,7 @@ const TERMS: &str = "
     generation goaway hand hub inbox index instant interner ledger lingering listing loss malformed membership memory
     merge mirror naming nats noise normalized notice operations ownership pacing pagination parser permit plan pollable
     preamble principal priority publish publisher quarantine question queue receive record redis rejected
-    replay respond response room rules scalar schedule schema seal service settings source spans staleness standing step
+    replay respond response room rules scalar schedule schema seal series service settings source spans staleness standing step
     subscription suggestion supervisor takeover tenure timers timing topic traffic trial trust units unpolled
     unshared validate validated validators value view views wire workaround
 ";

@@ -16,7 +16,7 @@ use super::keys::Keys;
 use super::pair::{Ends, Pair, Script, failed};
 use super::reply::Reply;
 use super::rights;
-use super::wire::{Reads, Watched, Wire};
+use super::wire::{Reads, Wire, watched};
 use crate::cluster::engine::{Failed, Loss};
 use crate::cluster::seal::Name;
 use crate::cluster::{password, tls};
@@ -96,8 +96,7 @@ impl Dialer {
         };
         let who = self.who().await;
         let (commands, driver, answers) = self.commands(&self.place, &who).await?;
-        let wire = self.wire(&self.place).await?;
-        let heard = wire.reads();
+        let (wire, heard) = self.wire(&self.place).await?;
         let (hearing, messages) = PubSub::new(&who, wire).await.map_err(|error| failed(&error))?.split();
         let ends = Ends { commands, driver, answers, hearing, heard };
         Ok((Pair::new(ends, self.cluster.timeout), messages))
@@ -147,8 +146,7 @@ impl Dialer {
         place: &str,
         who: &RedisConnectionInfo,
     ) -> Result<(MultiplexedConnection, tokio::task::JoinHandle<()>, Arc<Reads>), Failed> {
-        let wire = self.wire(place).await?;
-        let reads = wire.reads();
+        let (wire, reads) = self.wire(place).await?;
         // Each command's time is watched where it is sent.
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let connecting = MultiplexedConnection::new_with_config(who, wire, config);
@@ -190,17 +188,16 @@ impl Dialer {
         }
     }
 
-    /// A stream of bytes to a server.
-    async fn wire(&self, place: &str) -> Result<Watched, Failed> {
+    /// A stream of bytes to a server, and when it was last read from.
+    async fn wire(&self, place: &str) -> Result<(Box<dyn Wire>, Arc<Reads>), Failed> {
         let lost =
             |error: &dyn std::fmt::Display| Failed { loss: Loss::Connection, message: error.to_string() };
         let stream = TcpStream::connect(place).await.map_err(|error| lost(&error))?;
         // Messages are small and answers are waited for.
         stream.set_nodelay(true).map_err(|error| lost(&error))?;
-        let Some(settings) = self.cluster.tls.clone() else { return Ok(Watched::new(Box::new(stream))) };
+        let Some(settings) = self.cluster.tls.clone() else { return Ok(watched(stream)) };
         let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
         let stream = tls::secure(settings, host, stream).await;
-        let stream: Box<dyn Wire> = Box::new(stream.map_err(|error| lost(&error))?);
-        Ok(Watched::new(stream))
+        Ok(watched(stream.map_err(|error| lost(&error))?))
     }
 }

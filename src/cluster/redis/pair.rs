@@ -294,7 +294,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::super::wire::Watched;
+    use super::super::wire::watched;
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_millis(200);
@@ -325,12 +325,10 @@ mod tests {
             }
         });
         let who = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let wire = || async { Watched::new(Box::new(TcpStream::connect(address).await.unwrap())) };
-        let (wires, config) = ([wire().await, wire().await], AsyncConnectionConfig::new());
-        let [answers, heard] = wires.each_ref().map(Watched::reads);
-        let [commands, hearing] = wires;
-        let connecting =
-            MultiplexedConnection::new_with_config(&who, commands, config.set_response_timeout(None));
+        let wire = || async { watched(TcpStream::connect(address).await.unwrap()) };
+        let ((commands, answers), (hearing, heard)) = (wire().await, wire().await);
+        let config = AsyncConnectionConfig::new().set_response_timeout(None);
+        let connecting = MultiplexedConnection::new_with_config(&who, commands, config);
         let (commands, driver) = connecting.await.unwrap();
         let (hearing, _) = PubSub::new(&who, hearing).await.unwrap().split();
         let ends = Ends { commands, driver: tokio::spawn(driver), answers, hearing, heard };

@@ -3,14 +3,13 @@
 //!
 //! Must not know: what is said.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_util::io::InspectReader;
 
 /// What a stream of bytes has to be.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -31,7 +30,7 @@ impl Reads {
 
     /// When something was last read, or the connection was made.
     pub(super) fn last(&self) -> Instant {
-        self.epoch + std::time::Duration::from_micros(self.at_us.load(Ordering::Acquire))
+        self.epoch + Duration::from_micros(self.at_us.load(Ordering::Acquire))
     }
 
     fn note(&self) {
@@ -40,63 +39,15 @@ impl Reads {
     }
 }
 
-/// A stream that notes when it was read from.
-pub(super) struct Watched {
-    wire: Box<dyn Wire>,
-    reads: Arc<Reads>,
-}
-
-impl Watched {
-    pub(super) fn new(wire: Box<dyn Wire>) -> Watched {
-        Watched { wire, reads: Arc::new(Reads::new()) }
-    }
-
-    pub(super) fn reads(&self) -> Arc<Reads> {
-        self.reads.clone()
-    }
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.wire).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.reads.note();
+/// Returns a stream that notes when something was read from it, and what it notes.
+pub(super) fn watched(stream: impl Wire + 'static) -> (Box<dyn Wire>, Arc<Reads>) {
+    let reads = Arc::new(Reads::new());
+    let noted = reads.clone();
+    let stream = InspectReader::new(stream, move |bytes: &[u8]| {
+        // The end of the stream is read as no bytes.
+        if !bytes.is_empty() {
+            noted.note();
         }
-        read
-    }
-}
-
-impl AsyncWrite for Watched {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.wire).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.wire).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.wire.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_shutdown(context)
-    }
+    });
+    (Box::new(stream), reads)
 }

@@ -1,8 +1,9 @@
-//! Metrics with the label `upstream`: the series of an upstream that a reload has removed are forgotten.
+//! The series of metrics by one of their labels, so that those of a route or an upstream that a reload has removed can be
+//! forgotten.
 //!
 //! Must not know: what is counted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 
 use parking_lot::Mutex;
@@ -12,41 +13,41 @@ use prometheus::proto::MetricFamily;
 /// The label whose values are the names of upstreams.
 pub(super) const UPSTREAM: &str = "upstream";
 
-/// Removes the series of one metric whose upstream is not one of these.
-type Keep = Box<dyn Fn(&HashSet<&str>) + Send + Sync>;
+/// Forgets the series of one metric whose value of the label is gone.
+type Forget = Box<dyn Fn(&dyn Fn(&str) -> bool) + Send + Sync>;
 
-/// The metrics with the label `upstream`.
-#[derive(Default)]
-pub(super) struct UpstreamLabels(Mutex<Vec<Keep>>);
+/// The metrics that have one label.
+pub(super) struct SeriesBy {
+    label: &'static str,
+    /// One for each metric.
+    forgets: Mutex<Vec<Forget>>,
+}
 
-impl UpstreamLabels {
-    /// Returns the metric. If it has the label, its series follow [`UpstreamLabels::keep`] from now on.
+impl SeriesBy {
+    pub(super) fn new(label: &'static str) -> SeriesBy {
+        SeriesBy { label, forgets: Mutex::default() }
+    }
+
+    /// Returns the metric. If it has the label, its series follow [`SeriesBy::forget`] from now on.
     pub(super) fn watched<B: MetricVecBuilder + 'static>(
         &self,
         metric: MetricVec<B>,
         labels: &[&str],
     ) -> MetricVec<B> {
-        if labels.contains(&UPSTREAM) {
-            let held = metric.clone();
-            self.0.lock().push(Box::new(move |names| {
-                remove_series(&held, UPSTREAM, |upstream| !names.contains(upstream));
-            }));
+        if labels.contains(&self.label) {
+            let (held, label) = (metric.clone(), self.label);
+            self.forgets.lock().push(Box::new(move |is_gone| forget(&held, label, is_gone)));
         }
         metric
     }
 
-    /// Forgets the series of all upstreams but these. What holds such a series goes on to count, and no scrape sees it.
-    pub(super) fn keep(&self, names: &HashSet<&str>) {
-        self.0.lock().iter().for_each(|keep| keep(names));
+    /// Forgets the series of values that are gone. What holds such a series goes on to count, and no scrape sees it.
+    pub(super) fn forget(&self, is_gone: impl Fn(&str) -> bool) {
+        self.forgets.lock().iter().for_each(|forget| forget(&is_gone));
     }
 }
 
-/// Removes the series of a metric whose label has a value that is gone.
-pub(super) fn remove_series<B: MetricVecBuilder>(
-    metric: &MetricVec<B>,
-    label: &str,
-    is_gone: impl Fn(&str) -> bool,
-) {
+fn forget<B: MetricVecBuilder>(metric: &MetricVec<B>, label: &str, is_gone: &dyn Fn(&str) -> bool) {
     let families = metric.collect();
     for series in families.iter().flat_map(MetricFamily::get_metric) {
         let labels: HashMap<&str, &str> =
@@ -58,9 +59,9 @@ pub(super) fn remove_series<B: MetricVecBuilder>(
     }
 }
 
-impl fmt::Debug for UpstreamLabels {
+impl fmt::Debug for SeriesBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UpstreamLabels").field("metrics", &self.0.lock().len()).finish()
+        f.debug_struct("SeriesBy").field("label", &self.label).finish_non_exhaustive()
     }
 }
 
