@@ -26,6 +26,8 @@ pub enum Plot {
     Flapping,
 }
 
+const MISCODED: &str = "not what it says it is coded in";
+
 /// What can be wrong with one answer.
 const FAULTS: [&str; 27] = [
     "reset before the head",
@@ -43,7 +45,7 @@ const FAULTS: [&str; 27] = [
     "length and bytes too many",
     "an answer that nobody asked for",
     "an answer that nobody asked for, after 304",
-    "not what it says it is coded in",
+    MISCODED,
     "no JSON",
     "another type",
     "500",
@@ -84,11 +86,10 @@ impl Luck {
         Luck { rng: fastrand::Rng::with_seed(seed), row: 0, calm: false }
     }
 
-    /// The fault of the answer to a poll, if it is to have one. A poll without validators may be the first of a
-    /// resource, whose URL would be the API's for a minute if it hung (contract §1; `contract::plain::no_document`).
+    /// The fault of the answer to a poll, if it is to have one.
     pub fn fault(&mut self, seen: &Seen) -> Option<&'static str> {
-        let has_state = ["if-none-match", "if-modified-since"].iter().any(|name| seen.header(name).is_some());
-        self.any_fault().filter(|fault| has_state || !fault.starts_with("hangs"))
+        let passes_on = |fault: &str| fault.starts_with("hangs") || fault == MISCODED;
+        self.any_fault().filter(|fault| !may_be_first(seen) || !passes_on(fault))
     }
 
     fn any_fault(&mut self) -> Option<&'static str> {
@@ -124,7 +125,7 @@ impl Luck {
                 };
                 faulty(fault, &body, forged, may_be_304, &mut self.rng)
             }
-            None => honest(tag, body, self.calm, &mut self.rng, journal),
+            None => honest(seen, (tag, body), self.calm, &mut self.rng, journal),
         }
     }
 }
@@ -216,6 +217,13 @@ impl Told {
     }
 }
 
+/// Whether a poll may be the first of a resource. If its answer were held back, the resource's URL would be the API's
+/// for a minute (contract §1; `contract::plain::no_document`), and no client would be told the final state in time. If
+/// it could not be decoded, the plain request behind it would pass through, and meet the next fault by itself.
+fn may_be_first(seen: &Seen) -> bool {
+    !["if-none-match", "if-modified-since"].iter().any(|name| seen.header(name).is_some())
+}
+
 /// A state, with the number of the poll that asked for it.
 fn document(poll: u64, state: &str) -> Value {
     let rows = (0..12).map(|n| match n {
@@ -227,7 +235,13 @@ fn document(poll: u64, state: &str) -> Value {
 }
 
 /// A whole answer in one of the forms that are right; those with clocks of their own among them.
-fn honest(tag: &str, body: String, calm: bool, rng: &mut fastrand::Rng, journal: &Journal) -> Reply {
+fn honest(
+    seen: &Seen,
+    (tag, body): (&str, String),
+    calm: bool,
+    rng: &mut fastrand::Rng,
+    journal: &Journal,
+) -> Reply {
     let reply = Reply::json(body);
     if calm {
         return reply;
@@ -254,7 +268,7 @@ fn honest(tag: &str, body: String, calm: bool, rng: &mut fastrand::Rng, journal:
         0 | 1 => reply.etag(tag),
         7 => reply.chunked(),
         2 => reply.until_close(),
-        3 => reply.delay(Duration::from_millis(rng.u64(..300))),
+        3 if !may_be_first(seen) => reply.delay(Duration::from_millis(rng.u64(..300))),
         4 => {
             journal.count("fault: byte by byte");
             reply.drip(8, Duration::from_millis(1))
@@ -293,7 +307,7 @@ fn faulty(fault: &str, body: &str, forged: &Value, may_be_304: bool, rng: &mut f
         "length and bytes too many" => json(&body[..within]).then_unasked(body[within..].to_owned()),
         "an answer that nobody asked for" => Reply::empty(500).then_unasked(unasked),
         "an answer that nobody asked for, after 304" if may_be_304 => Reply::empty(304).then_unasked(unasked),
-        "not what it says it is coded in" => json(body).header("content-encoding", "gzip"),
+        MISCODED => json(body).header("content-encoding", "gzip"),
         "no JSON" => json("<html>Service temporarily unavailable</html>"),
         "another type" => Reply::new("text/html", "<html>Please log in</html>"),
         "503 with a date to come back" => {
