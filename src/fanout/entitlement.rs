@@ -2,11 +2,14 @@
 //!
 //! Must not know: what is proven, what revokes.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::sleep_until;
 
 use super::client_limit::{Claim, Owner};
 use crate::transport::Expulsion;
@@ -105,6 +108,38 @@ impl Entitlement {
         let stay = self.stay.lock();
         let revoked = stay.revocables.iter().find_map(|revocable| revocable.revoked());
         revoked.or_else(|| stay.until.is_some_and(|until| now >= until).then_some(Expulsion::Expired))
+    }
+}
+
+/// What the client of a task stays by, and when to look whether it still may.
+pub struct Staying {
+    /// The credential by which the client stays, if its route has `authenticate`.
+    pub entitlement: Option<Arc<Entitlement>>,
+    /// Counts the operator's orders to end streams.
+    pub expulsions: watch::Receiver<u64>,
+}
+
+impl Staying {
+    /// Waits until the client may not stay any longer.
+    pub async fn is_over(&mut self) -> Expulsion {
+        let Some(entitlement) = &self.entitlement else { return std::future::pending().await };
+        loop {
+            if let Some(why) = entitlement.is_over(Instant::now()) {
+                return why;
+            }
+            let expires = async {
+                match entitlement.until() {
+                    Some(until) => sleep_until(until.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let mut expires = pin!(expires);
+            tokio::select! {
+                () = &mut expires => {}
+                // The sender is gone: only the proof's own time can end it.
+                told = self.expulsions.changed() => if told.is_err() { expires.await },
+            }
+        }
     }
 }
 

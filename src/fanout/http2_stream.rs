@@ -1,231 +1,367 @@
-//! The client loop of one HTTP/2 stream: a stream cannot leave its connection, so it stays in the connection's task and
-//! drives the same transport.
+//! One HTTP/2 stream that has left its request's task, as a state machine: its connection's task gives it a turn whenever
+//! there may be something to do, and it writes to its stream.
 //!
-//! Must not know: how the request became a stream.
+//! Must not know: how the request became a stream, what wakes the task.
 
-use std::pin::pin;
+use std::cell::Cell;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use pingora::protocols::http::ServerSession;
-use tokio::sync::watch;
-use tokio::time::{sleep_until, timeout};
+use http::HeaderMap;
+use pingora::protocols::http::v2::server::HttpSession;
+use prometheus::IntGauge;
 
-use super::entitlement::Entitlement;
+use super::client_permit::ClientPermit;
+use super::drain::{Drain, Ending, plan};
+use super::entitlement::Staying;
+use super::http2_watch::{WatchId, Watches};
+use super::http2_write::{Gone, Writer};
+use super::inbox::Following;
 use super::record::Record;
 use super::timers::lifetime;
-use crate::hub::{Roll, Subscription};
-use crate::metrics::StreamMetrics;
-use crate::transport::{End, Expulsion, Output, Step, Transport};
-
-/// The drain as tasks see it: `None` until it begins; then its window, and the range of reconnect delays.
-pub type Drain = Option<(Duration, (Duration, Duration))>;
-
-/// Tells tasks of the drain.
-pub type Ending = watch::Receiver<Drain>;
-
-/// Waits until the drain begins.
-pub async fn draining(ending: &mut Ending) -> (Duration, (Duration, Duration)) {
-    match ending.wait_for(Option::is_some).await.ok().and_then(|drain| *drain) {
-        Some(drain) => drain,
-        // The sender is gone: no drain will begin.
-        None => std::future::pending().await,
-    }
-}
+use crate::hub::{Delivery, Subscription};
+use crate::metrics::{Metrics, StreamMetrics};
+use crate::transport::{End, Output, Step, Transport};
 
 /// How a stream ended, for its log line.
-pub type StreamEnd = &'static str;
+type StreamEnd = &'static str;
 
-/// One stream and what it needs.
-pub struct Stream {
-    /// The HTTP/2 stream that is written to.
-    pub session: Box<ServerSession>,
+/// A stream of HTTP/2 on its way to its connection's task.
+pub struct Http2Arrival {
+    /// The stream, as it left Pingora.
+    pub session: HttpSession,
+    /// For a held long-poll: the fields of its answer that are this client's alone.
+    pub fields: HeaderMap,
+    /// What follows the head.
+    pub opening: Bytes,
     /// The protocol of the stream.
     pub transport: Transport,
-    /// The client's position in its resource.
-    pub subscription: Subscription,
+    /// The resources that the client follows.
+    pub following: Following,
     /// What the access log says at the end.
     pub record: Record,
-    /// The counters of this kind of stream.
-    pub metrics: StreamMetrics,
+    /// Its place among the clients.
+    pub permit: ClientPermit,
+    /// Where it is counted.
+    pub metrics: Metrics,
     /// Ends the stream after a write has made no progress for this long.
     pub stall_timeout: Duration,
     /// Tells when the process drains.
     pub ending: Ending,
-    /// How long the client may stay, and why it ends.
+    /// When to look whether the client still may stay.
     pub stay: Staying,
 }
 
-/// What the client of a task stays by, and when to look whether it still may.
-pub struct Staying {
-    /// The credential by which the client stays, if its route has `authenticate`.
-    pub entitlement: Option<Arc<Entitlement>>,
-    /// Counts the operator's orders to end streams.
-    pub expulsions: watch::Receiver<u64>,
+/// What tells the task of a connection to look at all its streams.
+pub(super) struct Calls {
+    pub(super) ending: Ending,
+    pub(super) stay: Staying,
 }
 
-impl Staying {
-    /// Returns why the client may not stay any longer, if that is so: then it is told nothing more.
-    pub(super) fn is_over_now(&self) -> Option<Expulsion> {
-        self.entitlement.as_ref()?.is_over(Instant::now())
-    }
-
-    /// Waits until the client may not stay any longer.
-    pub async fn is_over(&mut self) -> Expulsion {
-        let Some(entitlement) = &self.entitlement else { return std::future::pending().await };
-        loop {
-            if let Some(why) = entitlement.is_over(Instant::now()) {
-                return why;
-            }
-            let expires = async {
-                match entitlement.until() {
-                    Some(until) => sleep_until(until.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let mut expires = pin!(expires);
-            tokio::select! {
-                () = &mut expires => {}
-                // The sender is gone: only the proof's own time can end it.
-                told = self.expulsions.changed() => if told.is_err() { expires.await },
-            }
-        }
-    }
+/// One stream and what it needs.
+pub struct Http2Stream {
+    writer: Writer,
+    transport: Transport,
+    following: Vec<Followed>,
+    /// The resources of a client of many are counted here.
+    bundled: Option<IntGauge>,
+    record: Record,
+    metrics: StreamMetrics,
+    permit: ClientPermit,
+    /// It is looked at its resources although nothing is new.
+    looks: bool,
+    /// When it has lasted for its route's `max_age`.
+    retires: Option<Instant>,
+    /// When it leaves in a drain, and what it is told then.
+    leaves: Option<(Instant, Duration)>,
+    /// Bytes of the output that is on its way.
+    writing: usize,
+    /// How it ends once that is written.
+    end: Option<StreamEnd>,
+    /// On its way to its connection: it has not been there yet.
+    calls: Option<Box<Calls>>,
 }
 
-/// Serves the stream until it ends. The head was written already; `opening` follows it.
-pub async fn drive(mut stream: Stream, opening: Bytes) -> StreamEnd {
-    stream.metrics.subscribers.inc();
-    let reason = match stream.write(Output::one(opening), false).await {
-        Ok(()) => stream.serve().await,
-        Err(reason) => reason,
-    };
-    stream.metrics.subscribers.dec();
-    stream.metrics.ended(reason);
-    stream.record.write(stream.transport.name(), Some(stream.subscription.topic()), reason);
-    reason
+/// A position in one resource, and what tells its news.
+struct Followed {
+    /// Of a client of many: its name for the resource, and its place in the request.
+    name: Option<(Arc<str>, usize)>,
+    subscription: Subscription,
+    news: Option<WatchId>,
+    presence: Option<WatchId>,
+    /// Whether its topic has ended; the others go on.
+    closed: bool,
 }
 
-impl Stream {
-    async fn serve(&mut self) -> StreamEnd {
-        let mut views = self.subscription.topic().views();
-        let mut ending = self.ending.clone();
-        let mut end_at: Option<(tokio::time::Instant, Duration)> = None;
-        let retires = retirement(self.subscription.topic().route().max_age);
-        let mut presence = self.subscription.presence_rolls();
-        loop {
-            if let Some(why) = self.stay.is_over_now() {
-                let step = self.transport.end(End::Expelled(why), None);
-                return self.apply(step).await.unwrap_or("expelled");
-            }
-            let view = views.borrow_and_update();
-            while let Some(delivery) = self.subscription.next(&view) {
-                let step = self.transport.deliver(&delivery, &view, Instant::now());
-                if delivery.is_content() {
-                    self.record.events += 1;
-                    self.metrics.events.inc();
-                }
-                if let Some(reason) = self.apply(step).await {
-                    return reason;
-                }
-            }
-            if let Some(event) = self.subscription.next_presence() {
-                let step = self.transport.deliver(&event, &view, Instant::now());
-                if let Some(reason) = self.apply(step).await {
-                    return reason;
-                }
-            }
-            let deadline = next(self.transport.deadline(), retires);
-            let leave = end_at.map_or_else(tokio::time::Instant::now, |(at, _)| at);
-            tokio::select! {
-                () = views.changed() => {}
-                () = presence_changed(&mut presence), if presence.is_some() => {}
-                // The stream was closed or reset: a client sends nothing else here.
-                _ = self.session.read_body_or_idle(true) => return "client-gone",
-                () = sleep_until(deadline.into()) => {
-                    let now = Instant::now();
-                    if retires.is_some_and(|at| now >= at) {
-                        let step = self.transport.end(End::MaxAge, None);
-                        return self.apply(step).await.unwrap_or("max-age");
-                    }
-                    let step = self.transport.expired(now, None);
-                    if let Some(reason) = self.apply(step).await { return reason }
-                }
-                (window, retry) = draining(&mut ending), if end_at.is_none() => {
-                    end_at = Some(plan(window, retry));
-                }
-                // The next turn of the loop sees why.
-                _ = self.stay.is_over() => {}
-                () = sleep_until(leave), if end_at.is_some() => {
-                    let retry = end_at.map_or(Duration::ZERO, |(_, retry)| retry);
-                    let step = self.transport.end(End::Drain { retry }, None);
-                    return self.apply(step).await.unwrap_or("drain");
-                }
-            }
-        }
-    }
+/// What a stream is told at its turn.
+pub(super) struct Turn<'a> {
+    pub(super) watches: &'a Watches,
+    pub(super) now: Instant,
+    pub(super) drain: Drain,
+    /// Counts the outputs that are begun.
+    pub(super) writes: &'a Cell<usize>,
+}
 
-    async fn apply(&mut self, step: Step) -> Option<StreamEnd> {
-        match step {
-            Step::Wait | Step::Forward(_) => None,
-            Step::Write(output) => self.write(output, false).await.err(),
-            Step::Finish(output, reason) | Step::GiveBack(output, reason) => {
-                Some(self.write(output, true).await.err().unwrap_or(reason))
+impl Http2Stream {
+    /// A stream whose head is written, or that is held. Returns `None` if it is neither.
+    pub fn new(arrival: Http2Arrival) -> Option<Box<Http2Stream>> {
+        let Http2Arrival { session, fields, opening, transport, following, record, permit, .. } = arrival;
+        let Http2Arrival { metrics, stall_timeout, ending, stay, .. } = arrival;
+        let followed =
+            |name, subscription| Followed { name, subscription, news: None, presence: None, closed: false };
+        let is_many = matches!(following, Following::Many(_));
+        let following = match following {
+            Following::One(subscription) => vec![followed(None, subscription)],
+            Following::Many(many) => {
+                many.into_iter().map(|(name, index, one)| followed(Some((name, index)), one)).collect()
             }
-        }
-    }
-
-    async fn write(&mut self, output: Output, last: bool) -> Result<(), StreamEnd> {
-        let length = output.len() as u64;
-        let write = async {
-            if !output.second.is_empty() {
-                self.session.write_response_body(output.first, false).await?;
-                self.session.write_response_body(output.second, last).await
-            } else {
-                self.session.write_response_body(output.first, last).await
-            }
+            Following::Nothing | Following::OnDemand => Vec::new(),
         };
-        match timeout(self.stall_timeout, write).await {
-            Ok(Ok(())) => {
-                self.record.bytes += length;
-                self.metrics.bytes_out.inc_by(length);
-                Ok(())
+        let first = following.first().filter(|_| !is_many).map(|one| one.subscription.topic().route());
+        let tally = metrics.stream(transport.name(), first.as_ref().map_or("", |route| &route.path));
+        let ages = following.iter().filter_map(|one| one.subscription.topic().route().max_age);
+        let (mut writer, retires) = match &transport {
+            Transport::LongPoll(_) => (Writer::held(session, fields, stall_timeout), None),
+            _ => (Writer::open(session, stall_timeout)?, retirement(ages.min())),
+        };
+        let writing = opening.len();
+        if writing > 0 {
+            writer.begin(Output::one(opening), false, Instant::now());
+        }
+        tally.subscribers.inc();
+        let bundled = is_many.then(|| metrics.bundled.clone());
+        bundled.iter().for_each(|bundled| bundled.add(following.len() as i64));
+        Some(Box::new(Http2Stream {
+            writer,
+            transport,
+            following,
+            bundled,
+            record,
+            metrics: tally,
+            permit,
+            looks: true,
+            retires,
+            leaves: None,
+            writing,
+            end: None,
+            calls: Some(Box::new(Calls { ending, stay })),
+        }))
+    }
+
+    /// Has what it follows watched. Returns what else it is to be woken for, once.
+    pub(super) fn arrive(&mut self, watches: &mut Watches) -> Option<Calls> {
+        for one in &mut self.following {
+            one.news = Some(watches.topic(one.subscription.topic()));
+            one.presence = one.subscription.presence_rolls().map(|rolls| watches.rolls(rolls));
+        }
+        self.calls.take().map(|calls| *calls)
+    }
+
+    /// Does what there is to do. Returns how the stream has ended, if it has.
+    pub(super) fn turn(&mut self, context: &mut Context<'_>, turn: &Turn<'_>) -> Option<StreamEnd> {
+        if self.writer.is_gone(context) {
+            return Some("client-gone");
+        }
+        match self.write_on(context) {
+            Err(reason) => return Some(reason),
+            Ok(true) => {}
+            Ok(false) => {
+                let stalls = self.writer.stalls_at().is_some_and(|at| turn.now >= at);
+                stalls.then(|| self.metrics.slow_closes.inc())?;
+                return Some("stalled");
             }
-            Ok(Err(_)) => Err("client-gone"),
-            Err(_) => {
-                self.metrics.slow_closes.inc();
-                Err("stalled")
+        }
+        if let Some(reason) = self.end {
+            return Some(reason);
+        }
+        self.go_on(context, turn).err()
+    }
+
+    /// When the stream has to have a turn at the latest.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if let Some(stalls_at) = self.writer.stalls_at() {
+            return Some(stalls_at);
+        }
+        let expires = self.permit.entitlement().and_then(|entitlement| entitlement.until());
+        let leaves = self.leaves.map(|(at, _)| at);
+        [self.transport.deadline(), self.retires, leaves, expires].into_iter().flatten().min()
+    }
+
+    /// Counts and logs its end.
+    pub(super) fn finish(self, reason: StreamEnd, watches: &mut Watches) {
+        let ids = self.following.iter().flat_map(|one| [one.news, one.presence]);
+        ids.flatten().for_each(|id| watches.leave(id));
+        if let Some(bundled) = &self.bundled {
+            bundled.sub(self.following.len() as i64);
+        }
+        self.metrics.subscribers.dec();
+        self.metrics.ended(reason);
+        let first = self.following.first().filter(|_| self.bundled.is_none());
+        let topic = first.map(|one| one.subscription.topic().clone());
+        self.record.write(self.transport.name(), topic.as_deref(), reason);
+    }
+
+    /// Writes what is on its way. Returns whether nothing is left of it.
+    fn write_on(&mut self, context: &mut Context<'_>) -> Result<bool, StreamEnd> {
+        if !self.writer.is_busy() {
+            return Ok(true);
+        }
+        match self.writer.poll_written(context) {
+            Poll::Ready(Ok(())) => {
+                let written = std::mem::take(&mut self.writing) as u64;
+                self.record.bytes += written;
+                self.metrics.bytes_out.inc_by(written);
+                Ok(true)
+            }
+            Poll::Ready(Err(Gone)) => Err("client-gone"),
+            Poll::Pending => {
+                // What is new meanwhile is looked at afterwards.
+                self.looks = true;
+                Ok(false)
             }
         }
     }
-}
 
-/// Waits until another roll of the presence is told to the client, if it asked for that.
-pub(super) async fn presence_changed(rolls: &mut Option<watch::Receiver<Arc<Roll>>>) {
-    match rolls {
-        // A presence lives as long as it has a follower.
-        Some(rolls) => drop(rolls.changed().await),
-        None => std::future::pending().await,
+    /// Tells the client what is new, and what the time says. Nothing is on its way to it.
+    fn go_on(&mut self, context: &mut Context<'_>, turn: &Turn<'_>) -> Result<(), StreamEnd> {
+        if let Some(why) = self.permit.entitlement().and_then(|entitlement| entitlement.is_over(turn.now)) {
+            return self.end(context, turn, End::Expelled(why));
+        }
+        let looks = std::mem::take(&mut self.looks);
+        for index in 0..self.following.len() {
+            let one = &self.following[index];
+            let has_news = |id: Option<WatchId>| id.is_some_and(|id| turn.watches.has_news(id));
+            if !one.closed && (looks || has_news(one.news) || has_news(one.presence)) {
+                self.tell(context, turn, index)?;
+            }
+            if self.writer.is_busy() {
+                self.looks = true;
+                return Ok(());
+            }
+        }
+        self.pass_time(context, turn)
+    }
+
+    /// Tells the client what is new of one resource.
+    fn tell(&mut self, context: &mut Context<'_>, turn: &Turn<'_>, index: usize) -> Result<(), StreamEnd> {
+        let view = self.following[index].subscription.topic().view();
+        while !self.writer.is_busy()
+            && let Some(delivery) = self.following[index].subscription.next(&view)
+        {
+            if delivery.is_content() {
+                self.record.events += 1;
+                self.metrics.events.inc();
+            }
+            if let Transport::LongPoll(held) = &self.transport {
+                let Some(answer) = held.answer_to(&delivery, &view) else { continue };
+                return self.answer(context, turn, answer);
+            }
+            let one = &mut self.following[index];
+            let step = match &one.name {
+                Some((name, index)) => {
+                    let seen = one.subscription.seen();
+                    self.transport.deliver_of((name, *index), seen, &delivery, turn.now)
+                }
+                None => self.transport.deliver(&delivery, &view, turn.now),
+            };
+            if one.name.is_some() && matches!(delivery, Delivery::Closing(_)) {
+                one.closed = true;
+                one.subscription.leave_presence();
+                return self.apply(context, turn, step);
+            }
+            self.apply(context, turn, step)?;
+        }
+        if self.writer.is_busy() {
+            return Ok(());
+        }
+        let one = &mut self.following[index];
+        let Some(event) = one.subscription.next_presence() else { return Ok(()) };
+        let step = match &one.name {
+            Some((name, index)) => {
+                let seen = one.subscription.seen();
+                self.transport.deliver_of((name, *index), seen, &event, turn.now)
+            }
+            None => self.transport.deliver(&event, &view, turn.now),
+        };
+        self.apply(context, turn, step)
+    }
+
+    /// Does what is due by now.
+    fn pass_time(&mut self, context: &mut Context<'_>, turn: &Turn<'_>) -> Result<(), StreamEnd> {
+        if let (Some((window, retry)), None) = (turn.drain, self.leaves) {
+            let (at, retry) = plan(window, retry);
+            // An answer ends nothing that its client would miss.
+            let is_held = matches!(self.transport, Transport::LongPoll(_));
+            self.leaves = Some((if is_held { turn.now } else { at }, retry));
+        }
+        if let Some((_, retry)) = self.leaves.filter(|(at, _)| turn.now >= *at) {
+            return self.end(context, turn, End::Drain { retry });
+        }
+        if self.retires.is_some_and(|at| turn.now >= at) {
+            return self.end(context, turn, End::MaxAge);
+        }
+        if self.transport.deadline().is_none_or(|deadline| turn.now < deadline) {
+            return Ok(());
+        }
+        if let Transport::LongPoll(held) = &self.transport {
+            let view = self.following.first().map(|one| one.subscription.topic().view());
+            let answer = held.answer_to_deadline(view.as_deref());
+            return self.answer(context, turn, answer);
+        }
+        let step = self.transport.expired(turn.now, None);
+        self.apply(context, turn, step)
+    }
+
+    fn end(&mut self, context: &mut Context<'_>, turn: &Turn<'_>, end: End) -> Result<(), StreamEnd> {
+        if let Transport::LongPoll(held) = &self.transport {
+            // A client that may not stay is told nothing of the resource.
+            let view = self.following.first().filter(|_| !matches!(end, End::Expelled(_)));
+            let view = view.map(|one| one.subscription.topic().view());
+            let answer = held.answer_to_end(end, view.as_deref());
+            return self.answer(context, turn, answer);
+        }
+        let step = self.transport.end(end, None);
+        self.apply(context, turn, step)
+    }
+
+    fn answer(
+        &mut self,
+        context: &mut Context<'_>,
+        turn: &Turn<'_>,
+        answer: crate::transport::Answer,
+    ) -> Result<(), StreamEnd> {
+        let (reason, length) = (answer.reason, answer.body.len());
+        self.writer.answer(answer, turn.now).map_err(|Gone| "client-gone")?;
+        self.writing = if self.writer.is_busy() { length } else { 0 };
+        turn.writes.set(turn.writes.get() + 1);
+        self.written(context, Some(reason))
+    }
+
+    fn apply(&mut self, context: &mut Context<'_>, turn: &Turn<'_>, step: Step) -> Result<(), StreamEnd> {
+        let (output, end) = match step {
+            Step::Wait | Step::Forward(_) => return Ok(()),
+            Step::Write(output) => (output, None),
+            Step::Finish(output, reason) | Step::GiveBack(output, reason) => (output, Some(reason)),
+        };
+        self.writing = output.len();
+        self.writer.begin(output, end.is_some(), turn.now);
+        turn.writes.set(turn.writes.get() + 1);
+        self.written(context, end)
+    }
+
+    /// Writes what has just begun. `end`: how the stream ends with it.
+    fn written(&mut self, context: &mut Context<'_>, end: Option<StreamEnd>) -> Result<(), StreamEnd> {
+        self.end = end;
+        match (self.write_on(context)?, end) {
+            (true, Some(reason)) => Err(reason),
+            _ => Ok(()),
+        }
     }
 }
 
 /// When a stream that begins now has lasted for the route's `max_age`.
-pub(super) fn retirement(max_age: Option<Duration>) -> Option<Instant> {
+fn retirement(max_age: Option<Duration>) -> Option<Instant> {
     max_age.map(|max_age| Instant::now() + lifetime(max_age, fastrand::f64()))
-}
-
-/// Returns the first of these times, or some time ahead if there is none.
-pub(super) fn next(deadline: Option<Instant>, retires: Option<Instant>) -> Instant {
-    let first = deadline.into_iter().chain(retires).min();
-    first.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
-}
-
-/// A random place in the drain's window, and a random reconnect delay.
-pub(super) fn plan(
-    window: Duration,
-    (least, most): (Duration, Duration),
-) -> (tokio::time::Instant, Duration) {
-    let at = tokio::time::Instant::now() + window.mul_f64(fastrand::f64());
-    (at, least + most.saturating_sub(least).mul_f64(fastrand::f64()))
 }

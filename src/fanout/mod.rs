@@ -1,15 +1,18 @@
 //! The client loop: connections taken over from Pingora, many to a thread.
 //!
 //! `shard` is the loop, `member` one connection in it, `wire` its socket, `timers` its deadlines,
-//! `inbox` how others reach it; `http2_stream` is the same for one HTTP/2 stream inside Pingora.
+//! `inbox` how others reach it; `http2_connection` is the same for the streams of one HTTP/2 connection, in its task.
 //! Must not know: how a request became a client, how a resource is polled.
 
 mod bundle;
 mod client_limit;
 mod client_permit;
+mod drain;
 mod entitlement;
+mod http2_connection;
 mod http2_stream;
-mod http2_stream_many;
+mod http2_watch;
+mod http2_write;
 mod inbox;
 mod member;
 mod member_id;
@@ -31,9 +34,10 @@ use tokio::sync::watch;
 
 pub use client_limit::{Claim, Owner};
 pub use client_permit::ClientPermit;
-pub use entitlement::{Entitlement, Revocable};
-pub use http2_stream::{Drain, Ending, Staying, Stream, StreamEnd, draining, drive};
-pub use http2_stream_many::{ManyStream, drive_many};
+pub use drain::{Drain, Ending, draining};
+pub use entitlement::{Entitlement, Revocable, Staying};
+pub use http2_connection::Http2Streams;
+pub use http2_stream::{Http2Arrival, Http2Stream};
 pub use inbox::{Arrival, Following};
 pub use member_id::MemberId;
 pub use messages::{Message, MessagePlace, MessageQueue, Messages, messages};

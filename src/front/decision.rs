@@ -147,6 +147,7 @@ pub(in crate::front) struct Departure {
 
 /// A stream of HTTP/2 that is about to leave its request's task.
 pub(in crate::front) struct Boarding {
+    /// Of the head of the stream; of a held long-poll the fields of its answer that are this client's alone.
     pub(in crate::front) headers: HeaderMap,
     pub(in crate::front) opening: Bytes,
     pub(in crate::front) transport: Transport,

@@ -4,7 +4,7 @@
 
 use std::os::fd::AsRawFd;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use pingora::Result;
 use pingora::proxy::Session;
 
@@ -13,9 +13,7 @@ use super::application::Front;
 use super::context::Context;
 use super::decision::{Boarding, Departure};
 use super::{respond, spans};
-use crate::fanout::{
-    Arrival, Following, ManyStream, Record, Stream, Taken, bound_kernel_buffers, drive, drive_many,
-};
+use crate::fanout::{Arrival, Http2Arrival, Http2Stream, Record, Taken, bound_kernel_buffers};
 use crate::listener::{descriptors, http2, takeover};
 use crate::transport::Transport;
 
@@ -79,39 +77,36 @@ pub(super) async fn board(
 ) -> Result<()> {
     let Boarding { headers, opening, transport, following, permit } = boarding;
     let shared = front.shared.clone();
-    let head = respond::head(StatusCode::OK, &headers)?;
     spans::follows(&session.req_header().headers, ctx, transport.name());
-    session.write_response_header(Box::new(head), false).await?;
+    let fields = match transport {
+        // Its head says what it was held for.
+        Transport::LongPoll(_) => headers,
+        _ => {
+            let head = respond::head(StatusCode::OK, &headers)?;
+            session.write_response_header(Box::new(head), false).await?;
+            HeaderMap::new()
+        }
+    };
     ctx.taken = true;
     ctx.answer = transport.name();
     let record = Record::new(ctx.client);
     let (metrics, ending) = (shared.metrics.clone(), shared.ending.clone());
     let stall_timeout = shared.config.limits.stall_timeout;
     let stay = staying(&shared, &permit);
-    http2::board(session, |session| async move {
-        match following {
-            Following::One(subscription) => {
-                let metrics = metrics.stream(transport.name(), &subscription.topic().route().path);
-                let stream =
-                    Stream { session, transport, subscription, record, metrics, stall_timeout, ending, stay };
-                drive(stream, opening).await;
-            }
-            Following::Many(following) => {
-                let stream = ManyStream {
-                    session,
-                    transport,
-                    following,
-                    record,
-                    metrics,
-                    stall_timeout,
-                    ending,
-                    stay,
-                };
-                drive_many(stream, opening).await;
-            }
-            Following::Nothing | Following::OnDemand => {}
-        }
-        drop(permit);
+    http2::board(session, |session| {
+        Http2Stream::new(Http2Arrival {
+            session,
+            fields,
+            opening,
+            transport,
+            following,
+            record,
+            permit,
+            metrics,
+            stall_timeout,
+            ending,
+            stay,
+        })
     })
     .await
 }

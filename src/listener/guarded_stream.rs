@@ -11,6 +11,7 @@ mod first_bytes;
 mod frames;
 mod last_poll;
 mod shutdown;
+mod writes;
 
 use std::io::{self, ErrorKind};
 use std::pin::Pin;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use pingora::protocols::Stream;
 use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -30,15 +31,10 @@ use super::http2_control::{Control, GOAWAY};
 use super::http2_goaway::Farewell;
 use super::http2_parked::Parked;
 use super::http2_windows::Windows;
+use super::http2_writes::Writes;
 use super::lingering_close::Parting;
 use super::raw_head::{NO_CHUNK, NO_HEAD, RawHead, Read, Unfit};
 use last_poll::LastPoll;
-
-/// Most bytes that wait to be written. Larger pieces are not copied.
-const WAITING_BYTES_MAX: usize = 8 * 1024;
-
-/// Bytes that a first piece is given room for behind it.
-const SPARE_BYTES: usize = 512;
 
 /// A client's connection on its way to Pingora.
 #[derive(Debug)]
@@ -60,7 +56,8 @@ pub(crate) struct Attended {
     farewell: Option<Farewell>,
     windows: Option<Arc<Windows>>,
     parked: Option<Box<Parked>>,
-    gathers: bool,
+    /// Of HTTP/2, too.
+    writes: Option<Arc<Writes>>,
     waiting: BytesMut,
     stall: Option<Pin<Box<Sleep>>>,
     /// What is said in place of all that Pingora says: the client is refused.
@@ -71,7 +68,12 @@ pub(crate) struct Attended {
 
 impl Attended {
     /// A connection of HTTP/2. With its first byte the patience with it is others' business.
-    pub(super) fn http2(stream: Stream, terms: Arc<Terms>, windows: Arc<Windows>) -> Attended {
+    pub(super) fn http2(
+        stream: Stream,
+        terms: Arc<Terms>,
+        windows: Arc<Windows>,
+        writes: Arc<Writes>,
+    ) -> Attended {
         let control = Control::new(terms.control_rate, Instant::now());
         let parked = Parked::new(terms.parked.clone());
         Attended {
@@ -79,7 +81,7 @@ impl Attended {
             farewell: Some(Farewell::new()),
             windows: Some(windows),
             parked: Some(Box::new(parked)),
-            gathers: false,
+            writes: Some(writes),
             ..Attended::http1(stream, terms, Awaited::FirstByte)
         }
     }
@@ -105,7 +107,7 @@ impl Attended {
             farewell: None,
             windows: None,
             parked: None,
-            gathers: true,
+            writes: None,
             waiting: BytesMut::new(),
             stall: None,
             parting: None,
@@ -193,19 +195,6 @@ impl Attended {
             return Err(stream);
         }
         Ok(stream.into_any().downcast().expect("it was one a line ago, and nobody else has it"))
-    }
-
-    /// Writes everything that waits.
-    fn poll_waiting(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.waiting.is_empty() {
-            let way = Pin::new(&mut self.stream).poll_write(context, &self.waiting);
-            match ready!(self.moving(context, way))? {
-                0 => return Poll::Ready(Err(ErrorKind::WriteZero.into())),
-                written => self.waiting.advance(written),
-            }
-        }
-        self.waiting = BytesMut::new();
-        Poll::Ready(Ok(()))
     }
 
     /// Bytes of the client were read.
@@ -343,16 +332,8 @@ impl AsyncWrite for Attended {
         if self.parting.is_some() {
             return Poll::Ready(Ok(bytes.len()));
         }
-        if self.gathers && bytes.len() <= WAITING_BYTES_MAX {
-            if self.waiting.len() + bytes.len() > WAITING_BYTES_MAX {
-                ready!(self.poll_waiting(context))?;
-            }
-            if self.waiting.is_empty() {
-                // What comes behind a head often fits in beside it.
-                self.waiting.reserve(bytes.len() + SPARE_BYTES);
-            }
-            self.waiting.extend_from_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
+        if self.gathers(bytes.len()) {
+            return self.poll_gather(context, &[io::IoSlice::new(bytes)]);
         }
         ready!(self.poll_waiting(context))?;
         let way = Pin::new(&mut self.stream).poll_write(context, bytes);
@@ -368,6 +349,9 @@ impl AsyncWrite for Attended {
         if self.parting.is_some() {
             return Poll::Ready(Ok(pieces.iter().map(|piece| piece.len()).sum()));
         }
+        if self.writes.is_some() && self.gathers(pieces.iter().map(|piece| piece.len()).sum()) {
+            return self.poll_gather(context, pieces);
+        }
         ready!(self.poll_waiting(context))?;
         let way = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
         self.told(pieces, &way);
@@ -379,6 +363,10 @@ impl AsyncWrite for Attended {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.writes.as_ref().is_some_and(|writes| writes.gather()) {
+            // More is about to be written, and then it is flushed again.
+            return Poll::Ready(Ok(()));
+        }
         ready!(self.poll_waiting(context))?;
         let way = Pin::new(&mut self.stream).poll_flush(context);
         self.moving(context, way)

@@ -4,12 +4,11 @@
 //!
 //! Must not know: what a stream is about.
 
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use pingora::Result;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
@@ -22,9 +21,11 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::http2_windows::Windows;
+use super::http2_writes::Writes;
 use super::takeover;
 use super::turns::own_turn;
 use crate::config::Limits;
+use crate::fanout::{Http2Stream, Http2Streams};
 use crate::metrics::Metrics;
 
 /// Requests of one connection that may be malformed in ways HTTP/1 could not say: one more ends it. Pingora's own
@@ -40,12 +41,9 @@ const PROBATION_TIME: Duration = Duration::from_secs(1);
 /// A stream that may send next to nothing from its start waits for this part of `limits.send_timeout`.
 const SEND_TIMEOUT_PART: u32 = 10;
 
-/// A stream until its end.
-type Living = BoxFuture<'static, ()>;
-
 tokio::task_local! {
     /// The way from a request's task into its connection's.
-    static BOARDING: mpsc::Sender<Living>;
+    static BOARDING: mpsc::Sender<Box<Http2Stream>>;
     /// The windows of a request's connection.
     static WINDOWS: Arc<Windows>;
     /// What has a request's task end.
@@ -89,19 +87,18 @@ enum Came {
 }
 
 /// Takes the stream of a request out of Pingora, and lets it live on in its connection's task. The head of its
-/// answer is written.
+/// answer is written, or waits with it.
 ///
 /// # Errors
 /// The request is none of HTTP/2.
-pub(crate) async fn board<F>(session: &mut Session, live: impl FnOnce(Box<ServerSession>) -> F) -> Result<()>
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let stream = takeover::take_http2(session).await?;
-    let living: Living = Box::pin(live(stream));
+pub(crate) async fn board(
+    session: &mut Session,
+    stream: impl FnOnce(HttpSession) -> Option<Box<Http2Stream>>,
+) -> Result<()> {
+    let stream = stream(takeover::take_http2(session).await?);
     // The connection is there as long as the task of any of its requests.
-    if let Ok(boarding) = BOARDING.try_with(mpsc::Sender::clone) {
-        let _ = boarding.send(living).await;
+    if let (Some(stream), Ok(boarding)) = (stream, BOARDING.try_with(mpsc::Sender::clone)) {
+        let _ = boarding.send(stream).await;
     }
     Ok(())
 }
@@ -109,7 +106,7 @@ where
 /// Serves a connection until it ends. `idle`: how long it may be without a request.
 pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     proxy: Arc<A>,
-    (stream, windows): (Stream, Arc<Windows>),
+    (stream, windows, writes): (Stream, Arc<Windows>, Arc<Writes>),
     idle: Duration,
     mut shutdown: ShutdownWatch,
     metrics: Metrics,
@@ -118,8 +115,8 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     let begun = handshake(stream, proxy.h2_options()).await;
     let begun = begun.inspect_err(|error| tracing::debug!("an HTTP/2 connection did not begin: {error}"));
     let Ok(mut connection) = begun else { return };
-    let (boarding, mut boarded) = mpsc::channel::<Living>(BOARDING_STREAMS_MAX);
-    let (mut streams, mut is_closing) = (FuturesUnordered::new(), false);
+    let (boarding, mut boarded) = mpsc::channel::<Box<Http2Stream>>(BOARDING_STREAMS_MAX);
+    let (mut streams, mut is_closing, waker) = (Http2Streams::default(), false, Waker::from(writes.clone()));
     let mut requests = Requests {
         proxy,
         shutdown: shutdown.clone(),
@@ -140,7 +137,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                 return HttpSession::from_h2_conn(&mut connection, digest.clone()).await.map(Came::Accepted);
             }
             // Its streams go on, and what is asked for waits (`http2_parked`).
-            std::future::poll_fn(|context| match connection.poll_closed(context) {
+            poll_fn(|context| match connection.poll_closed(context) {
                 Poll::Ready(_) => Poll::Ready(Ok(Came::Accepted(None))),
                 Poll::Pending if !windows.are_used_up() => Poll::Ready(Ok(Came::Room)),
                 Poll::Pending => Poll::Pending,
@@ -154,10 +151,10 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                 connection.graceful_shutdown();
                 is_closing = true;
             }
-            Some(stream) = boarded.recv() => streams.push(stream),
-            Some(()) = streams.next() => {}
+            Some(stream) = boarded.recv() => streams.add(stream),
+            () = streams.serve(|| writes.begin(), |streams| writes.come_from(streams)) => {}
             Some(_) = requests.tasks.join_next() => {}
-            came = next => if !requests.go_on(came, &room) { break },
+            came = writes.serve(&waker, next) => if !requests.go_on(came, &room) { break },
             () = sleep(PROBATION_TIME), if !takes => {}
             () = sleep(idle), if is_idle => break,
         }
@@ -172,7 +169,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
 struct Requests<A> {
     proxy: Arc<A>,
     shutdown: ShutdownWatch,
-    boarding: mpsc::Sender<Living>,
+    boarding: mpsc::Sender<Box<Http2Stream>>,
     windows: Arc<Windows>,
     metrics: Metrics,
     tasks: JoinSet<()>,
@@ -243,13 +240,13 @@ impl<A: HttpServerApp + Send + Sync + 'static> Requests<A> {
 /// Waits for the ends of all that a connection has begun.
 async fn until_all_end(
     mut requests: JoinSet<()>,
-    mut streams: FuturesUnordered<Living>,
-    mut boarded: mpsc::Receiver<Living>,
+    mut streams: Http2Streams,
+    mut boarded: mpsc::Receiver<Box<Http2Stream>>,
 ) {
     loop {
         tokio::select! {
-            Some(stream) = boarded.recv() => streams.push(stream),
-            Some(()) = streams.next() => {}
+            Some(stream) = boarded.recv() => streams.add(stream),
+            () = streams.serve(|| {}, |_| {}), if !streams.is_empty() => {}
             Some(_) = requests.join_next() => {}
             else => break,
         }

@@ -18,6 +18,7 @@ mod http2_control;
 mod http2_goaway;
 mod http2_parked;
 mod http2_windows;
+mod http2_writes;
 mod lingering_close;
 mod preamble;
 mod protocol;

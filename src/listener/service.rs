@@ -32,6 +32,7 @@ use super::guarded_stream::Attended;
 use super::http1::{self, Ends, Known};
 use super::http2;
 use super::http2_windows::Windows;
+use super::http2_writes::Writes;
 use super::preamble::Preamble;
 use super::protocol::{self, Protocol};
 use super::tls::Tls;
@@ -118,11 +119,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
 
     /// In a task of its own, too.
     fn http2(&self, stream: Stream, counted: Counted, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let windows = Arc::new(Windows::new());
+        let (windows, writes) = (Arc::new(Windows::new()), Arc::new(Writes::default()));
         let terms = self.terms.load_full();
         let (proxy, idle) = (self.proxy.clone(), terms.idle);
-        let stream = Box::new(Attended::http2(stream, terms, windows.clone()));
-        let serving = http2::serve(proxy, (stream, windows), idle, shutdown.clone(), self.metrics.clone());
+        let stream = Box::new(Attended::http2(stream, terms, windows.clone(), writes.clone()));
+        let serving =
+            http2::serve(proxy, (stream, windows, writes), idle, shutdown.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let _counted = counted;
             serving.await;

@@ -11,6 +11,7 @@ use http::Method;
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::HttpSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
@@ -53,12 +54,12 @@ pub(crate) async fn take(session: &mut Session) -> Result<Option<(Stream, BytesM
 ///
 /// # Errors
 /// The request is none of HTTP/2.
-pub(super) async fn take_http2(session: &mut Session) -> Result<Box<ServerSession>> {
-    let mut stream = replace(session, b"GET / HTTP/1.1\r\nHost: taken\r\n\r\n".to_vec()).await?;
-    if !stream.is_http2() {
+pub(super) async fn take_http2(session: &mut Session) -> Result<HttpSession> {
+    let stream = replace(session, b"GET / HTTP/1.1\r\nHost: taken\r\n\r\n".to_vec()).await?;
+    let ServerSession::H2(mut stream) = *stream else {
         return Error::e_explain(ErrorType::InternalError, "only HTTP/2 streams can be taken over");
-    }
-    // It is not read any more, and the stream may live for days.
+    };
+    // It is not read any more, and the stream may be held for minutes.
     *stream.req_header_mut() = RequestHeader::build_no_case(Method::GET, b"/", Some(0))?;
     Ok(stream)
 }

@@ -14,8 +14,6 @@ const UPWARDS: &[(&str, &str)] = &[];
 
 /// The files that name Pingora's session; the rest would survive another proxy. The list only gets shorter.
 const MAY_NAME_SESSION: &[&str] = &[
-    "fanout/http2_stream.rs",
-    "fanout/http2_stream_many.rs",
     "front/act.rs",
     "front/connection.rs",
     "front/hand_over.rs",

@@ -1,5 +1,5 @@
 //! A request that becomes a held long-poll (contract §4): whether it is held, for how long, and the
-//! lines of its answer that are this client's alone. `long_poll_http2` has the one on HTTP/2.
+//! lines of its answer that are this client's alone.
 //!
 //! Must not know: what ends the wait.
 
@@ -8,14 +8,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version as HttpVersion, header};
 
-use super::long_poll_http2;
-use crate::fanout::ClientPermit;
+use crate::fanout::{ClientPermit, Following};
 use crate::frame::{Coding, Format};
-use crate::front::access::client_limit::staying;
 use crate::front::answer::confirming_poll::Confirmed;
 use crate::front::answer::repeats;
 use crate::front::covered_request::CoveredRequest;
-use crate::front::decision::Decision;
+use crate::front::decision::{Boarding, Decision};
 use crate::front::freshness;
 use crate::front::request::{content_coding, cors, delta_choice};
 use crate::hub::{Attendance, Resume, Topic, View};
@@ -118,7 +116,7 @@ impl CoveredRequest<'_> {
         Wanted::Change { have, of_patches: patches.is_some() }
     }
 
-    /// Waits: in a shard, or on HTTP/2 in this request's task.
+    /// Waits: in a shard, or on HTTP/2 in the task of its connection.
     #[allow(clippy::too_many_arguments, reason = "what a held request is")]
     async fn hold(
         &mut self,
@@ -163,9 +161,10 @@ impl CoveredRequest<'_> {
             repeat,
         });
         if is_http2 {
-            let subscription = self.subscribe(attendance, None, format, resume, view);
-            let stay = staying(&self.front.shared, &permit);
-            return long_poll_http2::hold(self, subscription, stay, &held, &applied).await;
+            let following = Following::One(self.subscribe(attendance, None, format, resume, view));
+            let (headers, transport) = (self.held_headers(&applied), Transport::LongPoll(held));
+            let boarding = Boarding { headers, opening: Bytes::new(), transport, following, permit };
+            return Decision::Board(Box::new(boarding));
         }
         let shard = self.front.shared.fanout.choose();
         let subscription = self.subscribe(attendance, Some(shard), format, resume, view);
@@ -191,13 +190,19 @@ impl CoveredRequest<'_> {
         lines.flat_map(|line| line.split(',')).any(|said| opaque(said) == tag)
     }
 
-    /// The lines of this client alone.
-    fn held_fields(&self, applied: &str, keep: bool, http10: bool) -> Bytes {
+    /// The fields of this client alone.
+    fn held_headers(&self, applied: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Ok(applied) = HeaderValue::try_from(applied) {
             headers.insert("preference-applied", applied);
         }
         cors::add(&mut headers, &self.route, &self.headers);
+        headers
+    }
+
+    /// The same as lines, with what the connection does afterwards.
+    fn held_fields(&self, applied: &str, keep: bool, http10: bool) -> Bytes {
+        let mut headers = self.held_headers(applied);
         if !keep || http10 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -13,7 +13,6 @@ mod envelope_subscribe;
 mod explanation;
 pub(super) mod fallback;
 pub(super) mod long_poll;
-pub(super) mod long_poll_http2;
 pub(super) mod long_poll_interner;
 mod sse;
 pub(super) mod sse_many;
