@@ -17,6 +17,7 @@ use super::http2_watch::Watches;
 
 /// The streams of one connection.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "room for as many again would cost more than it saves")]
 pub struct Http2Streams {
     streams: Vec<Box<Http2Stream>>,
     watches: Watches,

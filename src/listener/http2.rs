@@ -4,11 +4,14 @@
 //!
 //! Must not know: what a stream is about.
 
-use std::future::poll_fn;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+use h2::server::Connection;
 use pingora::Result;
 use pingora::apps::HttpServerApp;
 use pingora::protocols::http::ServerSession;
@@ -112,7 +115,8 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     metrics: Metrics,
 ) {
     let digest = Arc::new(digest(&stream));
-    let begun = handshake(stream, proxy.h2_options()).await;
+    // Boxed: what a handshake needs is not kept for as long as its connection.
+    let begun = Box::pin(handshake(stream, proxy.h2_options())).await;
     let begun = begun.inspect_err(|error| tracing::debug!("an HTTP/2 connection did not begin: {error}"));
     let Ok(mut connection) = begun else { return };
     let (boarding, mut boarded) = mpsc::channel::<Box<Http2Stream>>(BOARDING_STREAMS_MAX);
@@ -132,17 +136,14 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         let room = requests.room();
         let takes = room.takes;
         windows.take_one_more(takes);
-        let next = async {
-            if takes {
-                return HttpSession::from_h2_conn(&mut connection, digest.clone()).await.map(Came::Accepted);
-            }
+        let next = |context: &mut Context<'_>| match takes {
+            true => poll_request(&mut connection, &digest, context),
             // Its streams go on, and what is asked for waits (`http2_parked`).
-            poll_fn(|context| match connection.poll_closed(context) {
+            false => match connection.poll_closed(context) {
                 Poll::Ready(_) => Poll::Ready(Ok(Came::Accepted(None))),
                 Poll::Pending if !windows.are_used_up() => Poll::Ready(Ok(Came::Room)),
                 Poll::Pending => Poll::Pending,
-            })
-            .await
+            },
         };
         tokio::select! {
             // Requests come last: accepting them is also what sends what the streams have just written.
@@ -163,6 +164,15 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     let Requests { boarding, tasks, .. } = requests;
     drop((connection, boarding));
     until_all_end(tasks, streams, boarded).await;
+}
+
+/// The next request of a connection. What waits for it keeps nothing from one call to the next, and so it is made for each.
+fn poll_request(
+    connection: &mut Connection<Stream, Bytes>,
+    digest: &Arc<Digest>,
+    context: &mut Context<'_>,
+) -> Poll<Result<Came>> {
+    pin!(HttpSession::from_h2_conn(connection, digest.clone())).poll(context).map_ok(Came::Accepted)
 }
 
 /// The requests of a connection.

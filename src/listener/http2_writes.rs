@@ -3,8 +3,7 @@
 //!
 //! Must not know: frames, what is written.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -40,24 +39,27 @@ impl Writes {
     }
 
     /// Gives the connection its turns, until it has brought something. `waker` wakes by this.
-    pub(super) async fn serve<F: Future>(&self, waker: &Waker, connection: F) -> F::Output {
-        let mut connection = pin!(connection);
-        poll_fn(|context| self.poll_connection(context, waker, connection.as_mut())).await
+    pub(super) async fn serve<T>(
+        &self,
+        waker: &Waker,
+        mut connection: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> T {
+        poll_fn(|context| self.poll_connection(context, waker, &mut connection)).await
     }
 
-    fn poll_connection<F: Future>(
+    fn poll_connection<T>(
         &self,
         context: &mut Context<'_>,
         waker: &Waker,
-        mut connection: Pin<&mut F>,
-    ) -> Poll<F::Output> {
+        connection: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
         self.task.register(context.waker());
         self.in_streams.store(false, Ordering::SeqCst);
         let mut context = Context::from_waker(waker);
-        let polled = connection.as_mut().poll(&mut context);
+        let polled = connection(&mut context);
         if polled.is_pending() && self.gathers.swap(false, Ordering::SeqCst) {
             // It has no more to write: what was kept goes out.
-            return connection.poll(&mut context);
+            return connection(&mut context);
         }
         polled
     }

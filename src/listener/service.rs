@@ -123,11 +123,11 @@ impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
         let terms = self.terms.load_full();
         let (proxy, idle) = (self.proxy.clone(), terms.idle);
         let stream = Box::new(Attended::http2(stream, terms, windows.clone(), writes.clone()));
-        let serving =
-            http2::serve(proxy, (stream, windows, writes), idle, shutdown.clone(), self.metrics.clone());
+        let (shutdown, metrics) = (shutdown.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let _counted = counted;
-            serving.await;
+            // Made here: one that was moved in would take its memory twice.
+            http2::serve(proxy, (stream, windows, writes), idle, shutdown, metrics).await;
         });
         None
     }
