@@ -35,6 +35,7 @@ mod reader;
 mod report;
 mod rounds;
 mod rows;
+mod scale;
 mod server;
 mod stage;
 mod start;
@@ -68,7 +69,7 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     rounds: usize,
     /// Rows to measure, of the fan-out (sse, websocket, sse-4k, websocket-4k, long-poll, tls, h2, h2-10,
-    /// resources, last) and others (storm, churn, churn-tls, idle, gone, stalled) [default: all].
+    /// resources, last) and others (storm, churn, churn-tls, idle, gone, stalled, scale, start) [default: all].
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// How often all clients leave and come in the churn rows.
@@ -239,6 +240,12 @@ fn others(options: &Options, report: &mut Report) -> Result<(), String> {
     }
     if wanted("stalled") {
         report.stalled = Some(edge::stalled(program)?);
+    }
+    if wanted("scale") {
+        let is_meant = |(_, clients): &(_, usize)| !options.quick || *clients == scale::CLIENTS_MIN;
+        for step in scale::STEPS.into_iter().filter(is_meant) {
+            report.scales.push(scale::measure(program, step, options.events)?);
+        }
     }
     if wanted("start") {
         report.start = Some(start::first_answers(program, if options.quick { 3 } else { 15 })?);

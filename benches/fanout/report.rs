@@ -9,6 +9,7 @@ use crate::crowds::{Churn, Idle, Storm};
 use crate::edge::{Gone, Stalled};
 use crate::rounds::Sample;
 use crate::rows::{MOST_IDLE_PERCENT, MOST_LAST_RATIO, MOST_START_MS, ROWS, Row};
+use crate::scale::Scale;
 use crate::stage::Subject;
 use crate::start::Start;
 
@@ -24,6 +25,7 @@ pub struct Report {
     pub idle: Option<Idle>,
     pub gone: Option<Gone>,
     pub stalled: Option<Stalled>,
+    pub scales: Vec<Scale>,
     pub start: Option<Start>,
     pub samples: Vec<Sample>,
 }
@@ -72,6 +74,7 @@ impl Report {
             idle: None,
             gone: None,
             stalled: None,
+            scales: Vec::new(),
             start: None,
             samples: Vec::new(),
         }
@@ -227,6 +230,12 @@ impl Report {
                 if stalled.caught_up { "then the newest" } else { "but NOT the newest" },
             );
         }
+        for Scale { processes, clients, bytes, net_delivery_us, idle_percent, shares, .. } in &self.scales {
+            println!(
+                "scale: {clients} clients on {processes} process(es) {shares:?}: {bytes:.0} B each, \
+                 {net_delivery_us:.2} µs a delivery, {idle_percent:.2} % of a core while nothing changes"
+            );
+        }
         if let Some(start) = &self.start {
             println!(
                 "start: the first answer after {:.1} ms with {} routes, median of {}",
@@ -287,6 +296,7 @@ impl Report {
     pub fn is_clean(&self) -> bool {
         self.samples.iter().all(|sample| sample.tally.is_clean())
             && self.storms.iter().all(|storm| storm.refused + storm.repeated == 0)
+            && self.scales.iter().all(|scale| scale.is_clean)
             && self.stalled.as_ref().is_none_or(|stalled| stalled.caught_up)
     }
 }

@@ -28,12 +28,14 @@ pub(super) struct Bound {
 pub(super) fn bind(config: &Config, mut inherited: Sockets) -> io::Result<Bound> {
     let mut kept = Sockets::default();
     let takes_over = inherited.addresses().next().is_some();
-    let mut listen = |address| listen(address, &mut inherited, config.upgrade.is_some().then_some(&mut kept));
-    let listeners = config.listeners.iter().map(|listener| listen(listener.address));
+    let mut listen = |address, reuse_port| {
+        listen(address, reuse_port, &mut inherited, config.upgrade.is_some().then_some(&mut kept))
+    };
+    let listeners = config.listeners.iter().map(|listener| listen(listener.address, listener.reuse_port));
     let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
     let admin = match config.admin.as_ref().map(|admin| &admin.address) {
         None => None,
-        Some(AdminAddress::Tcp(address)) => Some(admin::Bound::Tcp(listen(*address)?)),
+        Some(AdminAddress::Tcp(address)) => Some(admin::Bound::Tcp(listen(*address, false)?)),
         Some(AdminAddress::Unix(path)) => Some(admin::Bound::Unix(listen_unix(path, takes_over)?)),
     };
     for address in inherited.addresses() {
@@ -45,13 +47,14 @@ pub(super) fn bind(config: &Config, mut inherited: Sockets) -> io::Result<Bound>
 /// The socket of an address: another process's, or a new one. Kept once more if there is to be a next process.
 fn listen(
     address: SocketAddr,
+    reuse_port: bool,
     inherited: &mut Sockets,
     kept: Option<&mut Sockets>,
 ) -> io::Result<TcpListener> {
     let bad = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
     let socket = match inherited.take(address) {
         Some(socket) => socket,
-        None => bound(address).map_err(bad)?,
+        None => bound(address, reuse_port).map_err(bad)?,
     };
     if let Some(kept) = kept {
         kept.keep(address, &socket).map_err(bad)?;
@@ -70,9 +73,10 @@ fn listen_unix(path: &Path, takes_over: bool) -> io::Result<UnixListener> {
 /// room try again after a whole second. The system has a limit of its own (net.core.somaxconn).
 const BACKLOG_CONNECTIONS_MAX: i32 = 8192;
 
-fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+fn bound(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG_CONNECTIONS_MAX)?;
     Ok(socket.into())

@@ -13,6 +13,9 @@ use ipnet::IpNet;
 pub struct Listener {
     /// The address, resolved at load. With port 0 the system chooses one.
     pub address: SocketAddr,
+    /// Whether other processes of the same user may listen on the address, too (`SO_REUSEPORT`, default: false). The
+    /// system gives each connection to one of them.
+    pub reuse_port: bool,
     /// Whether cleartext HTTP/2 is served by prior knowledge beside HTTP/1.1 (default: false). With TLS, ALPN decides.
     pub http2: bool,
     /// The certificates and versions of TLS. `None` if connections are cleartext (default).

@@ -31,7 +31,9 @@ fn listeners(old: &[Listener], new: &[Listener], keys: &mut Keys) {
             Settings:
                 trusted_proxies = "listeners.trusted_proxies",
                 hosts = "listeners.hosts", client_address = "listeners.client_address", tls = "listeners.tls";
-            Restart: http2 = "listeners.http2", proxy_protocol = "listeners.proxy_protocol";
+            Restart:
+                reuse_port = "listeners.reuse_port",
+                http2 = "listeners.http2", proxy_protocol = "listeners.proxy_protocol";
         }, apart: [address]);
         keys.note(old.tls.is_some() == new.tls.is_some(), Reach::Restart, "listeners.tls");
     }
@@ -48,7 +50,8 @@ pub fn with_restart_keys(new: Config, old: &Config) -> Config {
     let kept = |(place, old): (usize, &Listener)| {
         let new = counterpart(old, place, &new.listeners).unwrap_or(old);
         let tls = if new.tls.is_some() == old.tls.is_some() { &new.tls } else { &old.tls };
-        Listener { http2: old.http2, proxy_protocol: old.proxy_protocol, tls: tls.clone(), ..new.clone() }
+        let Listener { reuse_port, http2, proxy_protocol, .. } = *old;
+        Listener { reuse_port, http2, proxy_protocol, tls: tls.clone(), ..new.clone() }
     };
     let limits = Limits {
         http2_streams: old.limits.http2_streams,

@@ -84,6 +84,8 @@ pub struct File {
 pub struct Listener {
     /// `ip:port`, as `0.0.0.0:8080` or `[::]:8080`.
     pub address: Option<Text>,
+    /// Several processes of one user share the address (SO_REUSEPORT).
+    pub reuse_port: Option<Flag>,
     /// Cleartext HTTP/2 by prior knowledge beside HTTP/1.1. With TLS, ALPN decides.
     pub http2: Option<Flag>,
     /// Serve TLS here.

@@ -53,6 +53,8 @@ fn listener(
     base_dir: &Path,
     findings: &mut Findings,
 ) -> Option<Listener> {
+    let mut reuse_port = false;
+    findings.flag(at!(place, raw.reuse_port), &mut reuse_port);
     let mut http2 = false;
     findings.flag(at!(place, raw.http2), &mut http2);
     let mut proxy_protocol = false;
@@ -65,7 +67,7 @@ fn listener(
     let client_address = client_address(said, proxy_protocol, &trusted_proxies, findings);
     let tls = raw.tls.as_ref().and_then(|raw| listener_tls(&place.key("tls"), raw, base_dir, findings));
     let address = address(at!(place, raw.address), findings)?;
-    Some(Listener { address, http2, tls, proxy_protocol, trusted_proxies, hosts, client_address })
+    Some(Listener { address, reuse_port, http2, tls, proxy_protocol, trusted_proxies, hosts, client_address })
 }
 
 /// Unsaid: the most that is known.

@@ -12,6 +12,7 @@
 //! | `probe` | `check --probe`: what an upstream's answers say about how to poll them |
 //! | `probe_ways` | `check --probe` of a server that is not reached: the lines of `proxy` |
 //! | `reasons` | one word for why a request passed through or was refused |
+//! | `reuse_port` | several processes listen on one address |
 //! | `route_off` | §12: an operator makes a route a plain proxy at once, until the next reload |
 //! | `tracing` | spans reach a collector, go on with traces of clients, and hold nothing up |
 //! | `upgrade` | a new process takes the listening sockets of the old one, and no client notices |
@@ -26,6 +27,7 @@ pub mod log_reader;
 pub mod probe;
 pub mod probe_ways;
 pub mod reasons;
+pub mod reuse_port;
 pub mod route_off;
 pub mod tracing;
 pub mod upgrade;
