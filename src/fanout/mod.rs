@@ -16,6 +16,7 @@ mod http2_write;
 mod inbox;
 mod member;
 mod member_id;
+mod members;
 mod messages;
 mod presence_members;
 mod record;

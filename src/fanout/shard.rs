@@ -24,6 +24,7 @@ use super::Rules;
 use super::inbox::{Command, Inbox};
 use super::member::Member;
 use super::member_id::MemberId;
+use super::members::Members;
 use super::presence_members::PresenceMembers;
 use super::timers::{TICK, Wheel};
 use super::wire::Homes;
@@ -83,7 +84,7 @@ pub(super) struct Shard {
     metrics: Metrics,
     poll: Poll,
     inbox: Arc<Inbox>,
-    members: Slab<Member>,
+    members: Members<Member>,
     homes: Homes,
     next_serial: u32,
     groups: Slab<Group>,
@@ -123,7 +124,7 @@ impl Shard {
             metrics,
             poll,
             inbox: Arc::new(Inbox::new(waker)),
-            members: Slab::new(),
+            members: Members::new(),
             homes: Homes::default(),
             next_serial: 0,
             groups: Slab::new(),
