@@ -3,6 +3,7 @@
 //! [`Findings`] collects them while the other stages go on, so that one run reports all. Must not know: which keys
 //! exist and which values they take.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -71,10 +72,15 @@ impl Place {
 
     /// The value of a key of the mapping at this place.
     pub fn key(&self, key: &str) -> Place {
-        match self.0.is_empty() {
-            true => Place(bounded(key, 100)),
-            false => Place(format!("{}.{}", self.0, bounded(key, 100))),
+        // Each key that a file may have is named, whether it is there or not: a thousand routes make 100,000 of these.
+        let key = bounded(key, 100);
+        let mut place = String::with_capacity(self.0.len() + 1 + key.len());
+        if !self.0.is_empty() {
+            place.push_str(&self.0);
+            place.push('.');
         }
+        place.push_str(&key);
+        Place(place)
     }
 
     /// An item of the list at this place, counted from 0.
@@ -211,10 +217,14 @@ pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", bounded(text, 80))
 }
 
-fn bounded(text: &str, characters: usize) -> String {
+fn bounded(text: &str, characters: usize) -> Cow<'_, str> {
+    // No character is shorter than a byte.
+    if text.len() <= characters {
+        return Cow::Borrowed(text);
+    }
     match text.char_indices().nth(characters) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
     }
 }
 
