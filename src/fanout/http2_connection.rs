@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use tokio::time::{Sleep, sleep_until};
@@ -72,28 +72,39 @@ impl Http2Streams {
     }
 
     /// Serves the streams until one or more of them have ended. `begins` is called before each turn in which they write,
-    /// and `wrote` behind it, with the number of streams that have begun to write something.
-    pub async fn serve(&mut self, begins: impl Fn(), wrote: impl Fn(usize)) {
+    /// and `wrote` behind it, with the number of streams that have begun to write something and whether a stream waits
+    /// to write; it says whether another turn is needed. `waker` is woken in place of the task by what the library has for
+    /// the streams.
+    pub async fn serve(
+        &mut self,
+        waker: Option<&Waker>,
+        begins: impl Fn(),
+        wrote: impl Fn(usize, bool) -> bool,
+    ) {
         let serving = poll_fn(|context| {
             if self.streams.is_empty() {
                 return Poll::Pending;
             }
             begins();
-            let served = self.poll_served(context);
-            wrote(std::mem::take(&mut self.writes));
+            let served = self.poll_served(context, waker.unwrap_or(context.waker()));
+            let waits = self.streams.iter().any(|stream| stream.waits());
+            if wrote(std::mem::take(&mut self.writes), waits) {
+                context.waker().wake_by_ref();
+            }
             served
         });
         serving.await;
     }
 
     /// Gives each stream a turn. Ready when one or more of them have ended.
-    fn poll_served(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_served(&mut self, context: &Context<'_>, waker: &Waker) -> Poll<()> {
         let before = self.streams.len();
-        self.give_turns(context);
+        let mut context = Context::from_waker(context.waker());
+        self.give_turns(&mut context, waker);
         // Time may have passed that an earlier wait of the timer did not count.
-        if self.poll_timer(context).is_ready() {
-            self.give_turns(context);
-            if self.poll_timer(context).is_ready() {
+        if self.poll_timer(&mut context).is_ready() {
+            self.give_turns(&mut context, waker);
+            if self.poll_timer(&mut context).is_ready() {
                 context.waker().wake_by_ref();
             }
         }
@@ -103,7 +114,7 @@ impl Http2Streams {
         if self.streams.len() < before { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    fn give_turns(&mut self, context: &mut Context<'_>) {
+    fn give_turns(&mut self, context: &mut Context<'_>, waker: &Waker) {
         self.watches.look(context);
         let mut drain = None;
         if let Some(called) = &mut self.called {
@@ -111,10 +122,11 @@ impl Http2Streams {
             drain = *called.ending.borrow();
         }
         let (now, writes) = (Instant::now(), Cell::new(0));
+        let mut context = Context::from_waker(waker);
         let mut index = 0;
         while index < self.streams.len() {
             let turn = Turn { watches: &self.watches, now, drain, writes: &writes };
-            match self.streams[index].turn(context, &turn) {
+            match self.streams[index].turn(&mut context, &turn) {
                 None => index += 1,
                 Some(reason) => self.streams.swap_remove(index).finish(reason, &mut self.watches),
             }

@@ -44,8 +44,6 @@ pub struct Http2Arrival {
     pub record: Record,
     /// Its place among the clients.
     pub permit: ClientPermit,
-    /// Where it is counted.
-    pub metrics: Metrics,
     /// Ends the stream after a write has made no progress for this long.
     pub stall_timeout: Duration,
     /// Tells when the process drains.
@@ -106,9 +104,9 @@ pub(super) struct Turn<'a> {
 
 impl Http2Stream {
     /// A stream whose head is written, or that is held. Returns `None` if it is neither.
-    pub fn new(arrival: Http2Arrival) -> Option<Box<Http2Stream>> {
+    pub fn new(arrival: Http2Arrival, metrics: &Metrics) -> Option<Box<Http2Stream>> {
         let Http2Arrival { session, fields, opening, transport, following, record, permit, .. } = arrival;
-        let Http2Arrival { metrics, stall_timeout, ending, stay, .. } = arrival;
+        let Http2Arrival { stall_timeout, ending, stay, .. } = arrival;
         let followed =
             |name, subscription| Followed { name, subscription, news: None, presence: None, closed: false };
         let is_many = matches!(following, Following::Many(_));
@@ -187,6 +185,11 @@ impl Http2Stream {
         let expires = self.permit.entitlement().and_then(|entitlement| entitlement.until());
         let leaves = self.leaves.map(|(at, _)| at);
         [self.transport.deadline(), self.retires, leaves, expires].into_iter().flatten().min()
+    }
+
+    /// Whether the client has yet to take something.
+    pub(super) fn waits(&self) -> bool {
+        self.writer.is_busy()
     }
 
     /// Counts and logs its end.

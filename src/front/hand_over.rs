@@ -90,11 +90,11 @@ pub(super) async fn board(
     ctx.taken = true;
     ctx.answer = transport.name();
     let record = Record::new(ctx.client);
-    let (metrics, ending) = (shared.metrics.clone(), shared.ending.clone());
+    let ending = shared.ending.clone();
     let stall_timeout = shared.config.limits.stall_timeout;
     let stay = staying(&shared, &permit);
     http2::board(session, |session| {
-        Http2Stream::new(Http2Arrival {
+        let arrival = Http2Arrival {
             session,
             fields,
             opening,
@@ -102,11 +102,11 @@ pub(super) async fn board(
             following,
             record,
             permit,
-            metrics,
             stall_timeout,
             ending,
             stay,
-        })
+        };
+        Http2Stream::new(arrival, &shared.metrics)
     })
     .await
 }

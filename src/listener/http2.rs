@@ -19,6 +19,7 @@ use pingora::protocols::http::v2::server::{H2Accept, HttpSession, handshake};
 use pingora::protocols::{Digest, Stream};
 use pingora::proxy::Session;
 use pingora::server::ShutdownWatch;
+use prometheus::IntCounterVec;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -29,7 +30,6 @@ use super::takeover;
 use super::turns::own_turn;
 use crate::config::Limits;
 use crate::fanout::{Http2Stream, Http2Streams};
-use crate::metrics::Metrics;
 
 /// Requests of one connection that may be malformed in ways HTTP/1 could not say: one more ends it. Pingora's own
 /// loop has nearly the same limit, and no metric.
@@ -112,7 +112,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     (stream, windows, writes): (Stream, Arc<Windows>, Arc<Writes>),
     idle: Duration,
     mut shutdown: ShutdownWatch,
-    metrics: Metrics,
+    refusals: IntCounterVec,
 ) {
     let digest = Arc::new(digest(&stream));
     // Boxed: what a handshake needs is not kept for as long as its connection.
@@ -126,7 +126,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
         shutdown: shutdown.clone(),
         boarding,
         windows: windows.clone(),
-        metrics,
+        refusals,
         tasks: JoinSet::new(),
         alone: None,
         malformed: 0,
@@ -153,7 +153,7 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
                 is_closing = true;
             }
             Some(stream) = boarded.recv() => streams.add(stream),
-            () = streams.serve(|| writes.begin(), |streams| writes.come_from(streams)) => {}
+            () = streams.serve(Some(&waker), || writes.begin(), |streams, waits| writes.come_from(streams, waits)) => {}
             Some(_) = requests.tasks.join_next() => {}
             came = writes.serve(&waker, next) => if !requests.go_on(came, &room) { break },
             () = sleep(PROBATION_TIME), if !takes => {}
@@ -181,7 +181,7 @@ struct Requests<A> {
     shutdown: ShutdownWatch,
     boarding: mpsc::Sender<Box<Http2Stream>>,
     windows: Arc<Windows>,
-    metrics: Metrics,
+    refusals: IntCounterVec,
     tasks: JoinSet<()>,
     alone: Option<Alone>,
     /// Requests that could not be read.
@@ -235,7 +235,7 @@ impl<A: HttpServerApp + Send + Sync + 'static> Requests<A> {
                 true
             }
             Ok(Came::Accepted(Some(H2Accept::Rejected))) => {
-                self.metrics.refusals.with_label_values(&["http2-malformed"]).inc();
+                self.refusals.with_label_values(&["http2-malformed"]).inc();
                 false
             }
             Ok(Came::Accepted(None)) => false,
@@ -256,7 +256,7 @@ async fn until_all_end(
     loop {
         tokio::select! {
             Some(stream) = boarded.recv() => streams.add(stream),
-            () = streams.serve(|| {}, |_| {}), if !streams.is_empty() => {}
+            () = streams.serve(None, || {}, |_, _| false), if !streams.is_empty() => {}
             Some(_) = requests.join_next() => {}
             else => break,
         }

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_util::task::AtomicWaker;
@@ -14,8 +14,10 @@ use futures_util::task::AtomicWaker;
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     task: AtomicWaker,
-    /// Streams hand over now: what that wakes is polled in the same turn of the task anyway.
-    in_streams: AtomicBool,
+    /// The thread on which streams hand over now, or 0: what that wakes is polled in the same turn of the task anyway.
+    in_streams: AtomicUsize,
+    /// Whether something was woken so.
+    has_woken: AtomicBool,
     /// Small writes are kept until nothing more comes.
     gathers: AtomicBool,
 }
@@ -23,14 +25,17 @@ pub(super) struct Writes {
 impl Writes {
     /// The streams of the connection have their turn, and the connection has its own behind them.
     pub(super) fn begin(&self) {
-        self.in_streams.store(true, Ordering::SeqCst);
+        self.has_woken.store(false, Ordering::SeqCst);
+        self.in_streams.store(this_thread(), Ordering::SeqCst);
     }
 
-    /// So many streams have handed something over.
-    pub(super) fn come_from(&self, streams: usize) {
+    /// So many streams have handed something over. `waits`: others may hand over no more for now. Returns whether they need
+    /// another turn: what one gives up may be another's.
+    pub(super) fn come_from(&self, streams: usize, waits: bool) -> bool {
         if streams > 1 {
             self.gathers.store(true, Ordering::SeqCst);
         }
+        waits && self.has_woken.load(Ordering::SeqCst)
     }
 
     /// Whether more is about to be written.
@@ -54,7 +59,7 @@ impl Writes {
         connection: &mut impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         self.task.register(context.waker());
-        self.in_streams.store(false, Ordering::SeqCst);
+        self.in_streams.store(0, Ordering::SeqCst);
         let mut context = Context::from_waker(waker);
         let polled = connection(&mut context);
         if polled.is_pending() && self.gathers.swap(false, Ordering::SeqCst) {
@@ -71,8 +76,19 @@ impl Wake for Writes {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.in_streams.load(Ordering::SeqCst) {
+        // Another thread tells of something that this turn may have gone past.
+        if self.in_streams.load(Ordering::SeqCst) == this_thread() {
+            self.has_woken.store(true, Ordering::SeqCst);
+        } else {
             self.task.wake();
         }
     }
+}
+
+/// A number that no other living thread has, and none has 0.
+fn this_thread() -> usize {
+    thread_local! {
+        static PLACE: u8 = const { 0 };
+    }
+    PLACE.with(|place| std::ptr::from_ref(place).addr())
 }

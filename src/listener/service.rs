@@ -122,12 +122,12 @@ impl<A: HttpServerApp + Send + Sync + 'static> Door<A> {
         let (windows, writes) = (Arc::new(Windows::new()), Arc::new(Writes::default()));
         let terms = self.terms.load_full();
         let (proxy, idle) = (self.proxy.clone(), terms.idle);
+        let (shutdown, refusals) = (shutdown.clone(), terms.refusals.clone());
         let stream = Box::new(Attended::http2(stream, terms, windows.clone(), writes.clone()));
-        let (shutdown, metrics) = (shutdown.clone(), self.metrics.clone());
         tokio::spawn(async move {
             let _counted = counted;
             // Made here: one that was moved in would take its memory twice.
-            http2::serve(proxy, (stream, windows, writes), idle, shutdown, metrics).await;
+            http2::serve(proxy, (stream, windows, writes), idle, shutdown, refusals).await;
         });
         None
     }
