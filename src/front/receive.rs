@@ -60,10 +60,7 @@ impl Front {
         if let Err(reason) = ctx.enter() {
             return Ok(Decision::refuse_for_now(None, false, reason));
         }
-        field_names::remove_own(connection.head_mut());
-        if !self.trusts(peer) {
-            field_names::remove_forwarded(connection.head_mut());
-        }
+        field_names::remove_unproven(connection.head_mut(), self.trusts(peer));
         let request = connection.head();
         let path = target::path(request);
         self.shared.note(Subject::Limits, || size.told().to_owned());

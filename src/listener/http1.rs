@@ -4,8 +4,9 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::BytesMut;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
@@ -41,30 +42,36 @@ pub(super) async fn serve<A: HttpServerApp + Send + Sync + 'static>(
     mut ends: Ends,
 ) {
     let read = stream.read_before(read);
-    if read.is_empty() && !comes(&mut stream, &mut ends).await {
+    let Ends { close, close_idle } = &mut ends;
+    // One for all requests: each would have to enter and to leave the list of all who are told.
+    let mut closes = pin!(close_idle.wait_for(|close| *close));
+    if read.is_empty() && !comes(&mut stream, closes.as_mut()).await {
         return;
     }
     own_turn().await;
-    let mut reused = first(&proxy, stream, read, known, &ends.close).await;
+    let mut reused = first(&proxy, stream, read, known, close).await;
     while let Some((stream, settings)) = reused.map(ReusedHttpStream::consume) {
         let stream: Stream = match Attended::expect_next(stream) {
-            Ok(mut stream) => match comes(&mut stream, &mut ends).await {
+            Ok(mut stream) => match comes(&mut stream, closes.as_mut()).await {
                 true => stream,
                 false => return,
             },
             Err(stream) => stream,
         };
-        reused = next(&proxy, stream, settings, &ends.close).await;
+        reused = next(&proxy, stream, settings, close).await;
     }
 }
 
-/// Waits for a request. Returns false if the connection ends before one comes.
-async fn comes(stream: &mut Attended, ends: &mut Ends) -> bool {
-    tokio::select! {
-        biased;
-        comes = poll_fn(|context| stream.poll_next(context)) => comes,
-        _ = ends.close_idle.wait_for(|close| *close) => false,
-    }
+/// Waits for a request. Returns false if the connection ends before one comes. `closes`: the end of connections without a
+/// request.
+async fn comes(stream: &mut Attended, mut closes: Pin<&mut impl Future>) -> bool {
+    poll_fn(|context| {
+        if let Poll::Ready(comes) = stream.poll_next(context) {
+            return Poll::Ready(comes);
+        }
+        closes.as_mut().poll(context).map(|_| false)
+    })
+    .await
 }
 
 // Sessions are large: they are made outside of the connection's own future, which would keep room for them.

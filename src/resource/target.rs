@@ -18,6 +18,9 @@ pub enum CanonicalPath {
 
 /// Judges a raw path.
 pub fn canonical_path(raw: &str) -> CanonicalPath {
+    if is_canonical(raw.as_bytes()) {
+        return CanonicalPath::Plain(raw.to_owned());
+    }
     if !raw.starts_with('/') || raw.contains("//") || raw.contains([';', '\\', '?', '#']) {
         return CanonicalPath::Doubtful;
     }
@@ -30,6 +33,29 @@ pub fn canonical_path(raw: &str) -> CanonicalPath {
         return CanonicalPath::Doubtful;
     }
     CanonicalPath::Plain(path)
+}
+
+/// Bytes that stand for themselves in a path, whatever stands beside them.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        plain[byte as usize] = byte.is_ascii_graphic() && !matches!(byte, b'%' | b';' | b'\\' | b'?' | b'#');
+        byte += 1;
+    }
+    plain
+};
+
+/// Whether a path is in its canonical form by its letters alone, as most are: then nothing of it is read twice. One that is
+/// not may still be.
+fn is_canonical(raw: &[u8]) -> bool {
+    let mut before = 0;
+    let mut is_new = |byte: u8| {
+        // An empty segment, or one that may be a dot segment.
+        let begins_badly = std::mem::replace(&mut before, byte) == b'/' && matches!(byte, b'/' | b'.');
+        PLAIN[usize::from(byte)] && !begins_badly
+    };
+    raw.first() == Some(&b'/') && raw.iter().all(|byte| is_new(*byte))
 }
 
 /// The one form that RFC 3986 gives a path: escapes of unreserved characters decoded, the others in upper case.

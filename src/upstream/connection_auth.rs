@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 const ALWAYS: [&str; 3] = ["ntlm", "negotiate", "kerberos"];
 
 /// The field by which a server says that it knows a connection's user, or will (IIS).
-const PERSISTENT_AUTH: HeaderName = HeaderName::from_static("persistent-auth");
+static PERSISTENT_AUTH: HeaderName = HeaderName::from_static("persistent-auth");
 
 /// Whether a request authenticates its connection. `more` has further schemes (`connection_auth`), in lower case.
 pub fn is_carried<'a>(
@@ -24,15 +24,20 @@ pub fn is_carried<'a>(
 
 /// Whether an answer asks for such a proof, or says that the connection has given one.
 pub fn is_answered(more: &[String], headers: &HeaderMap) -> bool {
-    let asked = [header::WWW_AUTHENTICATE, header::PROXY_AUTHENTICATE];
-    is_persistent(headers)
-        || asked.iter().flat_map(|name| headers.get_all(name)).any(|value| names_scheme(more, value))
+    // In one pass: next to no answer has one of the fields.
+    headers.iter().any(|(name, value)| match *name {
+        header::WWW_AUTHENTICATE | header::PROXY_AUTHENTICATE => names_scheme(more, value),
+        _ => *name == PERSISTENT_AUTH && affirms(value),
+    })
 }
 
 /// Whether an answer says that the connection knows its user.
 pub fn is_persistent(headers: &HeaderMap) -> bool {
-    let mut said = headers.get_all(PERSISTENT_AUTH).iter();
-    said.any(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"false"))
+    headers.get_all(&PERSISTENT_AUTH).iter().any(affirms)
+}
+
+fn affirms(value: &HeaderValue) -> bool {
+    !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"false")
 }
 
 /// Whether one of the parts between commas begins with the name of such a scheme.

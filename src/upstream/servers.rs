@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use http::Extensions;
 use parking_lot::Mutex;
@@ -64,6 +65,9 @@ pub(super) struct Targets {
     /// When the last resolution began. Held during one: the balancer's updates must not overlap.
     resolution: tokio::sync::Mutex<Option<Instant>>,
     has_names: bool,
+    /// The server that every request gets: one address is known, and no check can find it unhealthy.
+    only: ArcSwapOption<Target>,
+    has_check: bool,
 }
 
 impl Targets {
@@ -88,10 +92,12 @@ impl Targets {
         let has_names = servers.iter().any(|(place, _)| place.is_name());
         let names = Names::new(upstream.name.clone(), servers, resolver);
         let mut balancer = LoadBalancer::from_backends(Backends::new(Box::new(names)));
+        let has_check = health_check.is_some();
         if let Some(check) = health_check {
             balancer.set_health_check(check);
         }
-        Ok(Self { balancer, resolution: tokio::sync::Mutex::new(None), has_names })
+        let (resolution, only) = (tokio::sync::Mutex::new(None), ArcSwapOption::empty());
+        Ok(Self { balancer, resolution, has_names, only, has_check })
     }
 
     /// Whether resolving again can give anything new.
@@ -111,6 +117,9 @@ impl Targets {
         if let Err(error) = self.balancer.update().await {
             warn!(%error, "resolution failed");
         }
+        let known = self.balancer.backends().get_backend();
+        let only = known.first().filter(|_| known.len() == 1 && !self.has_check);
+        self.only.store(only.and_then(target_of).map(Arc::new));
     }
 
     /// Returns how many addresses are known, and how many of them are not found unhealthy.
@@ -127,6 +136,9 @@ impl Targets {
     /// The server for the next request where one address is known, and it is healthy: there is nothing to choose, and the
     /// walk of [`pick`](Self::pick) would copy the target for each request.
     pub(super) fn the_only(&self) -> Option<Target> {
+        if let Some(only) = &*self.only.load() {
+            return Some(Target::clone(only));
+        }
         self.only_of(&self.balancer.backends().get_backend())
     }
 

@@ -17,19 +17,19 @@ const TICK: Duration = Duration::from_millis(100);
 const IDLE_TICKS_MAX: u32 = 50;
 
 /// Something that is ended when its time is over.
-pub(super) trait Wait: Send {
+pub(super) trait Wait: Send + Sync {
     /// When its time is over; `None` if it waits for nothing.
     fn until(&self) -> Option<Instant>;
 
     /// Its time is over. It may have more of it afterwards.
-    fn end(&mut self, now: Instant);
+    fn end(&self, now: Instant);
 }
 
 /// All waits of a process.
 pub struct DeadlineWatch(Mutex<Watched>);
 
 struct Watched {
-    waits: Slab<Box<dyn Wait>>,
+    waits: Slab<Arc<dyn Wait>>,
     /// No wait is over before then.
     nearest: Option<Instant>,
     is_looked_at: bool,
@@ -57,7 +57,7 @@ impl Drop for Place {
 
 impl DeadlineWatch {
     /// Looks at a wait from now on. Inside of a runtime.
-    pub(super) fn add(self: &Arc<Self>, wait: Box<dyn Wait>) -> Place {
+    pub(super) fn add(self: &Arc<Self>, wait: Arc<dyn Wait>) -> Place {
         let mut watched = self.0.lock();
         watched.nearest = earlier(watched.nearest, wait.until());
         let key = watched.waits.insert(wait);
@@ -74,7 +74,7 @@ impl DeadlineWatch {
         let mut watched = self.0.lock();
         if watched.nearest.is_some_and(|nearest| nearest <= now) {
             let mut nearest = None;
-            for (_, wait) in &mut watched.waits {
+            for (_, wait) in &watched.waits {
                 if wait.until().is_some_and(|until| until <= now) {
                     wait.end(now);
                 }
@@ -132,26 +132,26 @@ mod tests {
     use super::*;
 
     struct Counted {
-        until: Option<Instant>,
+        until: Mutex<Option<Instant>>,
         again: Option<Duration>,
         ends: Arc<AtomicUsize>,
     }
 
     impl Wait for Counted {
         fn until(&self) -> Option<Instant> {
-            self.until
+            *self.until.lock()
         }
 
-        fn end(&mut self, now: Instant) {
-            self.until = self.again.map(|again| now + again);
+        fn end(&self, now: Instant) {
+            *self.until.lock() = self.again.map(|again| now + again);
             self.ends.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    fn wait(after: Duration, again: Option<Duration>) -> (Box<dyn Wait>, Arc<AtomicUsize>) {
+    fn wait(after: Duration, again: Option<Duration>) -> (Arc<dyn Wait>, Arc<AtomicUsize>) {
         let ends = Arc::new(AtomicUsize::new(0));
-        let until = Some(Instant::now() + after);
-        (Box::new(Counted { until, again, ends: ends.clone() }), ends)
+        let until = Mutex::new(Some(Instant::now() + after));
+        (Arc::new(Counted { until, again, ends: ends.clone() }), ends)
     }
 
     const SECOND: Duration = Duration::from_secs(1);

@@ -10,8 +10,9 @@
 //! Pingora's limit where that does no harm, and a request whose body does not come is given up as a whole.
 //! Must not know: what an answer says.
 
+use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,14 +36,13 @@ const LATE: ErrorType = ErrorType::Custom("late");
 
 /// The waits of one request. They end when this is dropped.
 pub(in crate::front) struct Deadlines {
-    state: Arc<Mutex<State>>,
-    /// `None` once nothing is awaited any more.
-    place: Mutex<Option<Place>>,
+    waiting: Arc<Waiting>,
+    _place: Place,
 }
 
 /// The same, as it is looked at.
 struct Waiting {
-    state: Arc<Mutex<State>>,
+    state: Mutex<State>,
     lever: Lever,
 }
 
@@ -70,9 +70,16 @@ pub(in crate::front) enum Late {
 /// What ends a request.
 enum Lever {
     /// Its connection to the upstream.
-    Socket(OwnedFd),
+    Connection(Connection),
     /// Its task, and what counts that it was given up.
     Task(Arc<Notify>, IntCounter),
+}
+
+/// A connection that Pingora holds. Its descriptor may be another one's by the time that it is needed; the number by which
+/// the kernel knows the socket is no other's.
+struct Connection {
+    fd: RawFd,
+    cookie: u64,
 }
 
 impl State {
@@ -97,21 +104,21 @@ impl Deadlines {
         let is_own = fd >= 0 && !upstream.config().http2;
         let answer = upstream.config().passthrough_first_byte_timeout.filter(|_| is_own);
         let lever = match (answer.or(body)?, is_own) {
-            (_, true) => Lever::Socket(own(fd)?),
+            (_, true) => Lever::Connection(Connection::of(fd)?),
             (_, false) => Lever::Task(http2::giving_up()?, metrics.refusal(RefusalReason::BodyTimeout)),
         };
         let now = Instant::now();
         let state = State { sent: now, answer, read: now, body, late: None };
-        let state = Arc::new(Mutex::new(state));
-        let waiting = Waiting { state: state.clone(), lever };
-        let place = Mutex::new(Some(watch.add(Box::new(waiting))));
-        Some(Deadlines { state, place })
+        let waiting = Arc::new(Waiting { state: Mutex::new(state), lever });
+        let place = watch.add(waiting.clone());
+        Some(Deadlines { waiting, _place: place })
     }
 
     /// Notes that a piece of the request's body came. `is_last`: it was the last one.
     pub(in crate::front) fn read(&self, is_last: bool) {
-        let mut state = self.state.lock();
-        (state.sent, state.read) = (Instant::now(), Instant::now());
+        let mut state = self.waiting.state.lock();
+        let now = Instant::now();
+        (state.sent, state.read) = (now, now);
         if is_last {
             state.body = None;
         }
@@ -123,36 +130,51 @@ impl Deadlines {
     /// # Errors
     /// The time is over, and the connection with it.
     pub(in crate::front) fn came(&self, status: StatusCode) -> Result<()> {
-        let mut state = self.state.lock();
+        let mut state = self.waiting.state.lock();
         if state.late.is_some() {
             return Error::e_explain(LATE, "the answer began when the time for it was over");
         }
-        state.sent = Instant::now();
         if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
             state.answer = None;
-            let is_over = state.body.is_none();
-            drop(state);
-            if is_over {
-                // The descriptor of an answer that takes its time is given back.
-                *self.place.lock() = None;
-            }
+        } else {
+            state.sent = Instant::now();
         }
         Ok(())
     }
 
     fn late(&self) -> Option<Late> {
-        self.state.lock().late
+        self.waiting.state.lock().late
     }
 }
 
-/// A descriptor of our own for the connection that Pingora has just taken: it stays that connection's whatever becomes of
-/// Pingora's. Returns `None` where descriptors are short.
-fn own(fd: RawFd) -> Option<OwnedFd> {
-    // SAFETY: Pingora passes the descriptor of the connection that it has just taken for this request, and holds that
-    // connection, and so keeps it open, at least until the call in which this is done has returned.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let own = borrowed.try_clone_to_owned();
-    own.inspect_err(|error| tracing::debug!("a request that passes through has no limits: {error}")).ok()
+impl Connection {
+    /// The connection that Pingora has just taken. Returns `None` where the kernel has no number for it.
+    fn of(fd: RawFd) -> Option<Connection> {
+        // SAFETY: Pingora passes the descriptor of the connection that it has just taken for this request, and holds that
+        // connection, and so keeps it open, at least until the call in which this is done has returned.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        let cookie = SockRef::from(&borrowed).cookie();
+        let cookie = cookie.inspect_err(|error| tracing::debug!("a request has no limits: {error}")).ok()?;
+        Some(Connection { fd, cookie })
+    }
+
+    /// Gives a descriptor of our own for the connection, which stays the connection's whatever becomes of Pingora's. `None`
+    /// if the connection is gone.
+    ///
+    /// # Errors
+    /// There is no descriptor to be had now.
+    fn own(&self) -> io::Result<Option<OwnedFd>> {
+        // SAFETY: duplicating a number that may be no descriptor any more, or another one, touches no memory.
+        let own = unsafe { libc::fcntl(self.fd, libc::F_DUPFD_CLOEXEC, 0) };
+        if own < 0 {
+            let error = io::Error::last_os_error();
+            return if error.raw_os_error() == Some(libc::EBADF) { Ok(None) } else { Err(error) };
+        }
+        // SAFETY: the kernel has just made this descriptor, and nothing else has it.
+        let own = unsafe { OwnedFd::from_raw_fd(own) };
+        let is_it = SockRef::from(&own).cookie().is_ok_and(|cookie| cookie == self.cookie);
+        Ok(is_it.then_some(own))
+    }
 }
 
 impl Wait for Waiting {
@@ -161,21 +183,30 @@ impl Wait for Waiting {
     }
 
     /// Ends a request as something has not come in time.
-    fn end(&mut self, now: Instant) {
+    fn end(&self, now: Instant) {
         let mut state = self.state.lock();
         let Some((_, late)) = state.next().filter(|(at, _)| *at <= now) else { return };
         match &self.lever {
-            // Not the client is late: what it sent is not taken.
-            Lever::Socket(socket) if late == Late::Body && has_unsent(socket) => {
-                state.read = now;
-                return;
-            }
-            Lever::Socket(socket) => {
-                // Under the lock: no later request can have the connection by then.
-                if let Err(error) = SockRef::from(socket).shutdown(Shutdown::Both) {
-                    tracing::debug!("a connection that came to a deadline is closed already: {error}");
+            // Under the lock: no later request can have the connection by then.
+            Lever::Connection(connection) => match connection.own() {
+                // Not the client is late: what it sent is not taken.
+                Ok(Some(socket)) if late == Late::Body && has_unsent(&socket) => {
+                    state.read = now;
+                    return;
                 }
-            }
+                Ok(Some(socket)) => {
+                    if let Err(error) = SockRef::from(&socket).shutdown(Shutdown::Both) {
+                        tracing::debug!("a connection that came to a deadline is closed already: {error}");
+                    }
+                }
+                // Pingora has ended the exchange itself.
+                Ok(None) => {}
+                Err(error) => {
+                    // It is looked at again.
+                    tracing::debug!("a connection that came to a deadline cannot be ended yet: {error}");
+                    return;
+                }
+            },
             Lever::Task(task, given_up) => {
                 tracing::debug!("a request is given up: its body did not come (limits.body_timeout)");
                 // Nothing is left that would count it.
@@ -216,5 +247,25 @@ pub(super) fn bound_http2(headers: &HeaderMap, has_body: bool, upstream: &Client
         || headers.get_all(header::ACCEPT).iter().any(asks_for_stream);
     if !lasts {
         peer.options.read_timeout = upstream.config().passthrough_first_byte_timeout;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_is_another_sockets_by_now_is_left_alone() {
+        let (one, _peer) = UnixStream::pair().unwrap();
+        let connection = Connection::of(one.as_raw_fd()).unwrap();
+        assert!(connection.own().unwrap().is_some());
+        let (other, _other_peer) = UnixStream::pair().unwrap();
+        // SAFETY: both are open, and the first one goes on as the other one's socket.
+        assert_eq!(unsafe { libc::dup2(other.as_raw_fd(), one.as_raw_fd()) }, one.as_raw_fd());
+        assert!(connection.own().unwrap().is_none());
+        drop(one);
+        assert!(connection.own().unwrap().is_none(), "closed, or a file of another test's");
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Must not know: resources beyond the names of their versions.
 
+mod answer_head;
 pub(super) mod bypass;
 pub(super) mod connection_auth;
 mod deadline_watch;
@@ -16,12 +17,13 @@ mod write_reach;
 pub(super) mod writes;
 pub(super) mod written_topics;
 
+pub(super) use answer_head::rewrite_response;
 pub use deadline_watch::DeadlineWatch;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
@@ -32,7 +34,7 @@ use super::application::Front;
 use super::connection::Connection;
 use super::context::Context;
 use super::decision::{Decision, Refusal};
-use super::request::{cors, framing, limits, transport_choice};
+use super::request::{framing, limits, transport_choice};
 use crate::front::spans;
 use crate::identity::told;
 use crate::listener::trusted_proxies;
@@ -187,9 +189,12 @@ fn to_proxy(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
 /// What only pollcast says: an upstream may trust it, on any path. Servers that know header fields as variables
 /// (RFC 3875 §4.1.18) see no difference between `-` and `_`.
 fn speak_for(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
-    let said: Vec<HeaderName> = request.headers.keys().filter(|name| is_ours(name)).cloned().collect();
-    for name in said {
-        request.remove_header(&name);
+    // Next to no request has one.
+    if request.headers.keys().any(is_ours) {
+        let said: Vec<HeaderName> = request.headers.keys().filter(|name| is_ours(name)).cloned().collect();
+        for name in said {
+            request.remove_header(&name);
+        }
     }
     for (name, value) in told(ctx.identity.as_ref()) {
         request.insert_header(name, value)?;
@@ -200,10 +205,10 @@ fn speak_for(request: &mut RequestHeader, ctx: &Context) -> Result<()> {
 fn is_ours(name: &HeaderName) -> bool {
     const OURS: &[u8] = b"x-pollcast-";
     let dashed = |byte: &u8| if *byte == b'_' { b'-' } else { *byte };
-    name.as_str()
-        .as_bytes()
-        .get(..OURS.len())
-        .is_some_and(|start| start.iter().map(dashed).eq(OURS.iter().copied()))
+    let name = name.as_str().as_bytes();
+    // Most names begin with another letter.
+    name.first() == OURS.first()
+        && name.get(..OURS.len()).is_some_and(|start| start.iter().map(dashed).eq(OURS.iter().copied()))
 }
 
 /// Notes that a trusted proxy says `Forwarded`: what passes through then says it, and polls have to.
@@ -262,79 +267,6 @@ fn forwarded(
     }
     Ok(())
 }
-
-/// Drops what speaks of the upstream's connection only (RFC 9110 §7.6.1).
-///
-/// # Errors
-/// Status 502 for a head whose framing is said twice or not understood, and for a 101 that was not asked for
-/// (contract §12). A Content-Length beside a
-/// Transfer-Encoding was removed by Pingora, which does not use that connection again.
-pub(super) fn rewrite_response(
-    connection: &mut Connection<'_>,
-    response: &mut ResponseHeader,
-    ctx: &Context,
-) -> Result<()> {
-    let server = ctx.server.as_ref();
-    if let Some(error) = server.and_then(|server| server.not_its_own(response.status, &response.headers)) {
-        return Err(error);
-    }
-    let lines = |name: &HeaderName| response.headers.get_all(name).iter();
-    let is_listed = lines(&header::CONTENT_LENGTH).any(|line| line.as_bytes().contains(&b','));
-    if is_listed || FRAMING.iter().any(|name| lines(name).count() > 1) {
-        return Error::e_explain(ErrorType::HTTPStatus(502), "the framing of the answer is said twice");
-    }
-    let coding = response.headers.get(header::TRANSFER_ENCODING).map(HeaderValue::as_bytes);
-    let last = coding.and_then(|coding| coding.split(|byte| *byte == b',').next_back());
-    let is_chunked = last.is_none_or(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
-    if !is_chunked || (coding.is_some() && response.version == Version::HTTP_10) {
-        return Error::e_explain(ErrorType::HTTPStatus(502), "the answer does not say where it ends");
-    }
-    if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        if connection.head().headers.contains_key(header::UPGRADE) || connection.is_http2() {
-            return Ok(());
-        }
-        return Error::e_explain(ErrorType::HTTPStatus(502), "the answer switches protocols unasked");
-    }
-    if response.version < Version::HTTP_2 {
-        // The version is ours, whatever the upstream speaks (RFC 9112 §2.3), and its trailers are dropped.
-        response.set_version(Version::HTTP_11);
-        response.remove_header(&header::TRAILER);
-    }
-    if let Some(route) = ctx.route.as_ref().filter(|_| !response.status.is_informational()) {
-        cors::complete(response, route, &connection.head().headers)?;
-        bypass::complete(response, connection.head(), route, ctx)?;
-    } else if ctx.bypass == Some(Bypass::Path) && bypass::is_read(&connection.head().method) {
-        bypass::tell(response, Bypass::Path)?;
-    }
-    if connection.head().version == Version::HTTP_10
-        && response.headers.contains_key(header::TRANSFER_ENCODING)
-    {
-        // The client cannot read chunks: its body ends with the connection.
-        response.remove_header(&header::TRANSFER_ENCODING);
-        connection.ends_afterwards();
-    }
-    let named: Vec<HeaderName> = response
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|name| !HOP_BY_HOP.iter().any(|gone| name.eq_ignore_ascii_case(gone.as_str())))
-        .filter_map(|name| HeaderName::try_from(name).ok())
-        .filter(|name| !FRAMING.contains(name))
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        response.remove_header(name);
-    }
-    Ok(())
-}
-
-/// Pingora's own business.
-const FRAMING: [HeaderName; 2] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
-
-const HOP_BY_HOP: [HeaderName; 3] =
-    [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection"), header::CONNECTION];
 
 /// Whether a request whose connection failed may be sent once more.
 pub(super) fn broken(

@@ -27,6 +27,17 @@ const CREDENTIALS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"
 const SPELLING: BadHead = BadHead("a field name in a spelling that servers take for another field");
 const TWICE: BadHead = BadHead("a field that says who asks is there twice");
 
+/// Which bytes are in names that have one spelling. Each name of each request is held against it.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-';
+        byte += 1;
+    }
+    plain
+};
+
 /// Checks the names of a request's fields. `route`: what covers it, if anything does.
 ///
 /// # Errors
@@ -35,7 +46,7 @@ const TWICE: BadHead = BadHead("a field that says who asks is there twice");
 pub(in crate::front) fn check(headers: &HeaderMap, route: Option<&Route>) -> Result<(), BadHead> {
     for name in headers.keys() {
         let name = name.as_str();
-        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        if name.bytes().all(|byte| PLAIN[usize::from(byte)]) {
             continue;
         }
         let read = dashed(name);
@@ -94,35 +105,31 @@ const SAID_NAMES_MAX: usize = 64;
 /// What was said, in this process.
 static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Removes what only a trusted proxy may say of a client: `X-Forwarded-*`, `X-Real-IP` and `Forwarded` of others
-/// are no proxy's word, and each is said once in the log.
-pub(in crate::front) fn remove_forwarded(request: &mut RequestHeader) {
-    let is_forwarded = |name: &&HeaderName| {
-        let name = name.as_str();
-        name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"
+/// Removes what a client may not say. What only pollcast says to an upstream (`X-Pollcast-*`): a client's word for it is
+/// nothing, whether its request passes through, is in a class, or is checked by what its own credentials get. And unless
+/// the connection is `trusted`, what only a trusted proxy may say of a client: `X-Forwarded-*`, `X-Real-IP` and `Forwarded`
+/// of others are no proxy's word, and each is said once in the log.
+pub(in crate::front) fn remove_unproven(request: &mut RequestHeader, trusted: bool) {
+    let is_unproven = |name: &&HeaderName| match name.as_str() {
+        // Most names begin with another letter.
+        name if !name.starts_with(['x', 'f']) => false,
+        name => name.starts_with(OWN) || (!trusted && is_forwarded(name)),
     };
     // Most requests have none, and nothing is copied for them.
-    if !request.headers.keys().any(|name| is_forwarded(&name)) {
+    if !request.headers.keys().any(|name| is_unproven(&name)) {
         return;
     }
-    let names: Vec<HeaderName> = request.headers.keys().filter(is_forwarded).cloned().collect();
+    let names: Vec<HeaderName> = request.headers.keys().filter(is_unproven).cloned().collect();
     for name in names {
         request.remove_header(&name);
-        say(name.as_str());
+        if is_forwarded(name.as_str()) {
+            say(name.as_str());
+        }
     }
 }
 
-/// Removes what only pollcast says to an upstream (`X-Pollcast-*`): a client's word for it is nothing, whether its request
-/// passes through, is in a class, or is checked by what its own credentials get.
-pub(in crate::front) fn remove_own(request: &mut RequestHeader) {
-    let is_own = |name: &&HeaderName| name.as_str().starts_with(OWN);
-    if !request.headers.keys().any(|name| is_own(&name)) {
-        return;
-    }
-    let names: Vec<HeaderName> = request.headers.keys().filter(is_own).cloned().collect();
-    for name in names {
-        request.remove_header(&name);
-    }
+fn is_forwarded(name: &str) -> bool {
+    name.starts_with("x-forwarded-") || name == "x-real-ip" || name == "forwarded"
 }
 
 fn say(name: &str) {

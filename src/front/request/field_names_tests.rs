@@ -76,12 +76,29 @@ fn an_identity_is_said_once_where_a_route_authenticates() {
 }
 
 #[test]
-fn forwarded_fields_are_removed_as_a_family() {
-    let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-    for name in ["X-Forwarded-For", "X-Forwarded-User", "X-Real-IP", "Forwarded", "X-Other"] {
-        request.append_header(name, "forged").unwrap();
-    }
-    remove_forwarded(&mut request);
-    let left: Vec<&str> = request.headers.keys().map(HeaderName::as_str).collect();
-    assert_eq!(left, ["x-other"]);
+fn what_a_client_may_not_say_is_removed_as_a_family() {
+    let said = [
+        "X-Forwarded-For",
+        "X-Forwarded-User",
+        "X-Real-IP",
+        "Forwarded",
+        "X-Pollcast-Way",
+        "X-Other",
+        "From",
+    ];
+    let left = |trusted| {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for name in said {
+            request.append_header(name, "forged").unwrap();
+        }
+        remove_unproven(&mut request, trusted);
+        request.headers.keys().map(|name| name.as_str().to_owned()).collect::<BTreeSet<String>>()
+    };
+    let names =
+        |names: &[&str]| names.iter().map(|name| name.to_ascii_lowercase()).collect::<BTreeSet<String>>();
+    assert_eq!(left(false), names(&["x-other", "from"]));
+    assert_eq!(
+        left(true),
+        names(&["X-Forwarded-For", "X-Forwarded-User", "X-Real-IP", "Forwarded", "X-Other", "From"])
+    );
 }

@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Version, header};
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, OrErr, Result};
 
@@ -55,16 +55,10 @@ pub(in crate::front) fn check(raw: &[u8]) -> Result<(), BadHead> {
     }
     let mut framing = Framing::default();
     while !rest.is_empty() {
-        let (line, behind) = first_line(rest);
+        let (line, behind) = whole_line(rest)?;
         rest = behind;
-        let Some(line) = line.strip_suffix(b"\r\n") else {
-            return Err(BadHead("a line ends with a bare LF"));
-        };
         if line.is_empty() {
             break;
-        }
-        if memchr(b'\r', line).is_some() {
-            return Err(BadHead("a header field contains a bare CR"));
         }
         field(line, &mut framing)?;
     }
@@ -74,6 +68,22 @@ pub(in crate::front) fn check(raw: &[u8]) -> Result<(), BadHead> {
 /// The first line with its end, and what is behind it.
 fn first_line(head: &[u8]) -> (&[u8], &[u8]) {
     head.split_at(memchr(b'\n', head).map_or(head.len(), |end| end + 1))
+}
+
+/// The first line without its end, and what is behind it.
+///
+/// # Errors
+/// It has no end, another one than CR LF, or a CR besides that.
+fn whole_line(head: &[u8]) -> Result<(&[u8], &[u8]), BadHead> {
+    if let Some(at) = memchr2(b'\r', b'\n', head)
+        && head[at..].starts_with(b"\r\n")
+    {
+        return Ok((&head[..at], &head[at + 2..]));
+    }
+    match first_line(head).0.ends_with(b"\r\n") {
+        true => Err(BadHead("a header field contains a bare CR")),
+        false => Err(BadHead("a line ends with a bare LF")),
+    }
 }
 
 /// Whether the target has one of the forms of RFC 9112 §3.2 that are served here. Pingora escapes a second
@@ -166,12 +176,23 @@ pub(in crate::front) fn check_host(request: &RequestHeader) -> Result<(), BadHea
         return Err(BadHead("the request names no target"));
     }
     // A client whose field cannot be read must not pass for one without it.
-    let mut origins = request.headers.get_all(header::ORIGIN).iter();
+    let mut origins = request.headers.get_all(&header::ORIGIN).iter();
     if origins.next().is_some_and(|origin| origin.to_str().is_err()) || origins.next().is_some() {
         return Err(BadHead("the Origin is not one"));
     }
     Ok(())
 }
+
+/// Which bytes names of hosts have. Each request's host is held against it.
+const IN_NAMES: [bool; 256] = {
+    let mut in_names = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        in_names[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    in_names
+};
 
 /// A name, an IPv4 address or an IPv6 address in brackets, and a port perhaps. Narrower than RFC 3986
 /// §3.2.2, whose `,`, `;` or `%` no real name has.
@@ -181,9 +202,8 @@ pub(in crate::front) fn is_host(host: &[u8]) -> bool {
         Some(Some((address, rest))) => (address.parse::<Ipv6Addr>().is_ok(), rest),
         Some(None) => return false,
         None => {
-            let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
-            let in_names = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-            (!name.is_empty() && name.bytes().all(in_names), port)
+            let (name, port) = host.split_at(memchr(b':', host.as_bytes()).unwrap_or(host.len()));
+            (!name.is_empty() && name.bytes().all(|byte| IN_NAMES[usize::from(byte)]), port)
         }
     };
     let digits = port.strip_prefix(':').filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
@@ -215,17 +235,36 @@ impl Framing {
     }
 }
 
+/// Which bytes are white space. Each byte of each name is held against it.
+const IS_SPACE: [bool; 256] = {
+    let mut is_space = [false; 256];
+    let mut byte = 0_u8;
+    while byte <= b' ' {
+        is_space[byte as usize] = byte.is_ascii_whitespace();
+        byte += 1;
+    }
+    is_space
+};
+
 fn field(line: &[u8], framing: &mut Framing) -> Result<(), BadHead> {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
         return Err(BadHead("a folded header line"));
     }
-    let Some(colon) = line.iter().position(|byte| *byte == b':') else {
-        return Err(BadHead("a header line without a colon"));
+    // Names are short: a search would cost more to begin than it saves.
+    let is_end = |byte: &u8| *byte == b':' || IS_SPACE[usize::from(*byte)];
+    let end = line.iter().position(is_end);
+    let Some(colon) = end.filter(|end| *end > 0 && line[*end] == b':') else {
+        return Err(match memchr(b':', line) {
+            None => BadHead("a header line without a colon"),
+            Some(_) => BadHead("white space in or after a header name"),
+        });
     };
-    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-    if name.is_empty() || name.iter().any(|byte| byte.is_ascii_whitespace()) {
-        return Err(BadHead("white space in or after a header name"));
+    let name = &line[..colon];
+    // Most names begin with another letter than those of framing.
+    if !matches!(name[0], b'C' | b'c' | b'T' | b't' | b'H' | b'h') {
+        return Ok(());
     }
+    let value = line[colon + 1..].trim_ascii();
     if name.eq_ignore_ascii_case(b"content-length") {
         framing.lengths += 1;
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {

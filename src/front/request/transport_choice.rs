@@ -110,7 +110,9 @@ fn wait(route: &Route, headers: &HeaderMap, query: Option<&str>) -> Option<Durat
 
 /// `Upgrade: websocket` with `Connection: upgrade`. Any other upgrade is ignored.
 pub(in crate::front) fn is_websocket(headers: &HeaderMap) -> bool {
-    has_token(headers, header::UPGRADE, "websocket") && has_token(headers, header::CONNECTION, "upgrade")
+    headers.contains_key(&header::UPGRADE)
+        && has_token(headers, header::UPGRADE, "websocket")
+        && has_token(headers, header::CONNECTION, "upgrade")
 }
 
 pub(in crate::front) fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool {
