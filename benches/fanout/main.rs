@@ -28,6 +28,7 @@ mod measure;
 mod origin;
 mod peer;
 mod plot;
+mod polls;
 mod process;
 #[path = "../process/profile.rs"]
 mod profile;
@@ -69,7 +70,7 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     rounds: usize,
     /// Rows to measure, of the fan-out (sse, websocket, sse-4k, websocket-4k, long-poll, tls, h2, h2-10,
-    /// resources, last) and others (storm, churn, churn-tls, idle, gone, stalled, scale, start) [default: all].
+    /// resources, last) and others (storm, churn, churn-tls, idle, polls, gone, stalled, scale, start) [default: all].
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// How often all clients leave and come in the churn rows.
@@ -234,6 +235,9 @@ fn others(options: &Options, report: &mut Report) -> Result<(), String> {
         // Longer than a heartbeat's interval.
         let time = Duration::from_secs(if options.quick { 2 } else { 40 });
         report.idle = Some(crowds::idle(program, clients, time)?);
+    }
+    if wanted("polls") {
+        report.polls = polls::measure(program, Duration::from_secs(if options.quick { 2 } else { 10 }))?;
     }
     if wanted("gone") {
         report.gone = Some(edge::gone(program, 1_000.min(clients))?);

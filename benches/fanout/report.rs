@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::crowds::{Churn, Idle, Storm};
 use crate::edge::{Gone, Stalled};
+use crate::polls::PollCost;
 use crate::rounds::Sample;
 use crate::rows::{MOST_IDLE_PERCENT, MOST_LAST_RATIO, MOST_START_MS, ROWS, Row};
 use crate::scale::Scale;
@@ -23,6 +24,7 @@ pub struct Report {
     pub storms: Vec<Storm>,
     pub churns: Vec<Churn>,
     pub idle: Option<Idle>,
+    pub polls: Vec<PollCost>,
     pub gone: Option<Gone>,
     pub stalled: Option<Stalled>,
     pub scales: Vec<Scale>,
@@ -72,6 +74,7 @@ impl Report {
             storms: Vec::new(),
             churns: Vec::new(),
             idle: None,
+            polls: Vec::new(),
             gone: None,
             stalled: None,
             scales: Vec::new(),
@@ -215,6 +218,12 @@ impl Report {
                  poll a second; one client {alone_percent:.2} %"
             );
         }
+        for PollCost { kind, polls, us, bare_us } in &self.polls {
+            let (name, _) = kind.told();
+            println!(
+                "poll, {name}: {us:.1} µs of CPU each ({polls} polls); a bare keep-alive GET {bare_us:.1} µs"
+            );
+        }
         if let Some(gone) = &self.gone {
             println!("gone clients: {} noticed in {:.0} ms", gone.clients, gone.noticed_ms);
         }
@@ -278,6 +287,10 @@ impl Report {
         }
         let idle = self.idle.as_ref().map(|idle| idle.cpu_percent);
         add("idle", "% of a core", MOST_IDLE_PERCENT, idle);
+        for poll in &self.polls {
+            let (name, most) = poll.kind.told();
+            add("polls", &format!("µs of CPU, {name}"), most, Some(poll.us));
+        }
         let start = self.start.as_ref().map(Start::median_ms);
         add("start", "ms to the first answer", MOST_START_MS, start);
         print_table(&table);

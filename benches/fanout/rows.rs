@@ -93,7 +93,8 @@ pub const MOST_IDLE_PERCENT: f64 = 1.0;
 pub const MOST_START_MS: f64 = 50.0;
 
 /// What is measured in ways of its own.
-pub const OTHERS: [&str; 8] = ["storm", "churn", "churn-tls", "idle", "gone", "stalled", "scale", "start"];
+pub const OTHERS: [&str; 9] =
+    ["storm", "churn", "churn-tls", "idle", "polls", "gone", "stalled", "scale", "start"];
 
 impl Row {
     /// How often pollcast polls each resource.
