@@ -156,10 +156,11 @@ impl Publisher {
         // The sequence number and the content stay the same, so that followers are told nothing.
         let renewed = view.frame.as_ref().zip(newer).and_then(|(frame, snapshot)| {
             let held = &frame.snapshot;
-            let differs = held.headers != snapshot.headers
-                || held.validators != snapshot.validators
-                || held.vary != snapshot.vary
-                || held.content_type != snapshot.content_type;
+            let differs = !Arc::ptr_eq(held, &snapshot)
+                && (held.headers != snapshot.headers
+                    || held.validators != snapshot.validators
+                    || held.vary != snapshot.vary
+                    || held.content_type != snapshot.content_type);
             differs.then(|| Arc::new(frame.renewed(snapshot)))
         });
         self.topic.update(|view| {

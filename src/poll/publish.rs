@@ -165,22 +165,24 @@ impl Poller {
     pub(super) fn renewed_content(&self, renewed: &Validators, answer: &Answer) -> Option<Arc<Snapshot>> {
         let view = self.topic.view();
         let held = &view.frame.as_ref()?.snapshot;
-        let headers = &answer.headers;
-        let names_vary = headers.contains_key(header::VARY);
-        let seen = self.seen_headers(headers);
+        let answered = &answer.headers;
+        let names_vary = answered.contains_key(header::VARY);
+        let seen = self.seen_headers(answered);
         // What was asked for an item is its batch's.
         let validators = if self.fetch_state.item.is_some() { &held.validators } else { renewed };
+        let seen = seen.as_ref().unwrap_or(answered);
+        let headers = fields::renewed(&held.headers, seen, &self.route, held.status);
+        let vary = if names_vary { secondary_names(answered, &self.route) } else { held.vary.clone() };
+        if headers == held.headers && vary == held.vary && *validators == held.validators {
+            // Most 304s say nothing new.
+            return Some(held.clone());
+        }
         Some(Arc::new(held.renewed(Content {
             status: held.status,
             content_type: held.content_type.clone(),
-            headers: fields::renewed(
-                &held.headers,
-                seen.as_ref().unwrap_or(headers),
-                &self.route,
-                held.status,
-            ),
+            headers,
             validators: validators.clone(),
-            vary: if names_vary { secondary_names(headers, &self.route) } else { held.vary.clone() },
+            vary,
             body: held.body.clone(),
         })))
     }

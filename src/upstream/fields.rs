@@ -3,6 +3,9 @@
 //!
 //! Pure. Must not know: what an answer is judged to be, who gets it.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::schedule::directive;
@@ -11,7 +14,7 @@ use crate::resource::detached;
 
 /// Fields that never belong to a snapshot, besides those by pattern below. `Vary`, `Cache-Control` and
 /// `Content-Encoding` are looked at one by one.
-const NEVER: [HeaderName; 23] = [
+static NEVER: [HeaderName; 23] = [
     header::SET_COOKIE,
     HeaderName::from_static("set-cookie2"),
     header::ETAG,
@@ -38,7 +41,7 @@ const NEVER: [HeaderName; 23] = [
 ];
 
 /// Fields of one connection (RFC 9110 §7.6.1), besides those that `Connection` names.
-const HOP_BY_HOP: [HeaderName; 7] = [
+static HOP_BY_HOP: [HeaderName; 7] = [
     header::CONNECTION,
     header::TE,
     header::TRAILER,
@@ -94,19 +97,25 @@ pub fn is_for_cdns(name: &HeaderName) -> bool {
 /// unset it says that the answer is one user's. `keep_fields` of the route says which are content all the same.
 pub fn may_be_credential(name: &HeaderName, route: &Route) -> bool {
     let text = name.as_str();
-    if route.keep_fields.contains(name) || is_rate_limit(text) || text.starts_with("access-control-") {
-        return false;
-    }
     // Servers that know fields as variables see no difference between `-` and `_`.
     let dashed = text.contains('_').then(|| text.replace('_', "-"));
-    let text = dashed.as_deref().unwrap_or(text);
-    CREDENTIAL_NAMES.contains(&text)
-        || route.credentials.iter().any(|credential| credential == text)
-        || CREDENTIAL_WORDS.iter().any(|word| text.contains(word))
+    let read = dashed.as_deref().unwrap_or(text);
+    let looks_so = CREDENTIAL_NAMES.contains(&read)
+        || route.credentials.iter().any(|credential| credential == read)
+        || CREDENTIAL_FINDER.is_match(read);
+    // Asked last, as next to no name looks so.
+    looks_so
+        && !(route.keep_fields.contains(name) || is_rate_limit(text) || text.starts_with("access-control-"))
 }
 
+/// Finds one of the words in one pass: each name of each answer is looked through for all of them.
+static CREDENTIAL_FINDER: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let kind = Some(AhoCorasickKind::DFA);
+    AhoCorasick::builder().kind(kind).build(CREDENTIAL_WORDS).expect("the words are few and short")
+});
+
 fn is_rate_limit(name: &str) -> bool {
-    name.contains("ratelimit") || name.contains("rate-limit")
+    name.contains("limit") && (name.contains("ratelimit") || name.contains("rate-limit"))
 }
 
 /// The fields of an answer of this status that belong to its content, as a snapshot keeps them.
@@ -199,7 +208,10 @@ pub fn of_relay(headers: &HeaderMap, route: &Route, to_many: bool) -> HeaderMap 
 
 /// The fields that `Connection` names, lower case.
 fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
-    tokens(headers, header::CONNECTION).map(str::to_ascii_lowercase).collect()
+    // What most answers say; it is no field of a snapshot by itself.
+    let others =
+        tokens(headers, header::CONNECTION).filter(|token| !token.eq_ignore_ascii_case("keep-alive"));
+    others.map(str::to_ascii_lowercase).collect()
 }
 
 /// The comma-separated members of a field. One that is no text does not take the others with it.

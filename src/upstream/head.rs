@@ -60,6 +60,9 @@ pub(super) fn fault(raw: &[u8]) -> Option<String> {
 ///
 /// A line that may have said who may have the answer counts as its strictest reading: `Cache-Control: private`.
 pub(super) fn without_unreadable(raw: &[u8]) -> Option<Vec<u8>> {
+    if is_readable(raw) {
+        return None;
+    }
     let mut kept = Vec::with_capacity(raw.len() + PRIVATE.len());
     let (mut drops, mut is_doubtful, mut has_fields) = (false, false, false);
     let mut dropped = 0;
@@ -102,6 +105,22 @@ pub(super) fn without_unreadable(raw: &[u8]) -> Option<Vec<u8>> {
     (dropped > 0).then_some(kept)
 }
 
+/// Whether all lines are fields, none of them folded, as in most heads. One that is not may still have no other lines.
+fn is_readable(raw: &[u8]) -> bool {
+    let mut lines = raw.split_inclusive(|byte| *byte == b'\n');
+    let is_status = lines.next().is_some_and(|line| line.starts_with(b"HTTP/1.") && has_no_controls(line));
+    is_status
+        && lines.all(|line| matches!(line, b"\r\n" | b"\n") || (has_no_controls(line) && has_name(line)))
+}
+
+/// Whether a line has no control characters but tabs and its end.
+fn has_no_controls(line: &[u8]) -> bool {
+    let text = line.strip_suffix(b"\n").unwrap_or(line);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    // All bytes, whatever comes of the first ones: so many are looked at together.
+    !text.iter().fold(false, |found, byte| found | (byte.is_ascii_control() & (*byte != b'\t')))
+}
+
 /// The line that stands for an unreadable one which may have restricted sharing.
 const PRIVATE: &[u8] = b"Cache-Control: private\r\n";
 
@@ -128,9 +147,36 @@ const RESTRICTS: [&[u8]; 12] = [
 fn has_name(line: &[u8]) -> bool {
     let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
     let name = line[..colon].trim_ascii_end();
-    let is_of_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !name.is_empty() && name.iter().all(is_of_a_name)
+    !name.is_empty() && name.iter().all(|byte| IN_NAMES[usize::from(*byte)])
 }
+
+/// Which bytes are in names of fields (RFC 9110 §5.6.2). Each name of each answer is held against it.
+const IN_NAMES: [bool; 256] = {
+    let mut in_names = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        in_names[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        byte += 1;
+    }
+    in_names
+};
 
 /// Where the first head of `bytes` ends, its empty line included. Returns `None` as long as it has no end.
 pub(super) fn end(bytes: &[u8]) -> Option<usize> {
@@ -150,6 +196,9 @@ pub(super) fn is_interim(head: &[u8]) -> bool {
 /// Whether the body behind a head comes in chunks.
 pub(super) fn is_chunked(head: &[u8]) -> bool {
     head.split(|byte| *byte == b'\n').any(|line| {
+        if !matches!(line.first(), Some(b't' | b'T')) {
+            return false;
+        }
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
         let (name, value) = (line[..colon].trim_ascii_end(), line[colon + 1..].trim_ascii());
         name.eq_ignore_ascii_case(b"transfer-encoding") && value.eq_ignore_ascii_case(b"chunked")
