@@ -3,13 +3,13 @@
 //! HTTP is spoken by hand (in `serving`) so that it can misbehave. It runs on threads of its own: a
 //! test that blocks its thread does not stop it. Must not know: pollcast.
 
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
@@ -275,6 +275,8 @@ async fn accept(
             }
         }
     }
+    // Nothing listens from here on, whatever copy of the socket a process has that another thread starts just now.
+    SockRef::from(&listener).shutdown(Shutdown::Both).expect("a listening socket");
     drop(listener);
     connections.shutdown().await;
 }
