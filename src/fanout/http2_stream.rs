@@ -68,7 +68,7 @@ pub struct Http2Stream {
     record: Record,
     metrics: StreamMetrics,
     permit: ClientPermit,
-    /// It is looked at its resources although nothing is new.
+    /// Whether its resources are looked at although nothing is new.
     looks: bool,
     /// When it has lasted for its route's `max_age`.
     retires: Option<Instant>,
@@ -78,7 +78,7 @@ pub struct Http2Stream {
     writing: usize,
     /// How it ends once that is written.
     end: Option<StreamEnd>,
-    /// On its way to its connection: it has not been there yet.
+    /// `None` once it has reached its connection's task.
     calls: Option<Box<Calls>>,
 }
 

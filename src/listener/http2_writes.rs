@@ -14,9 +14,10 @@ use futures_util::task::AtomicWaker;
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     task: AtomicWaker,
-    /// The thread on which streams hand over now, or 0: what that wakes is polled in the same turn of the task anyway.
+    /// The thread on which streams hand over now, or 0. What is woken from that thread is polled in the same turn of the
+    /// task anyway.
     in_streams: AtomicUsize,
-    /// Whether something was woken so.
+    /// Whether something was woken from that thread meanwhile.
     has_woken: AtomicBool,
     /// Small writes are kept until nothing more comes.
     gathers: AtomicBool,

@@ -5,6 +5,7 @@
 
 mod address_text;
 mod ambiguous_path;
+mod byte_set;
 mod content;
 mod digest;
 mod header;
@@ -28,6 +29,7 @@ pub use crate::resource::content::Validators;
 pub use crate::resource::media_type::MediaType;
 pub use address_text::{ADDRESS_TEXT_BYTES_MAX, push_address};
 pub use ambiguous_path::{Readings, resolved};
+pub use byte_set::alphanumerics_and;
 pub use content::Content;
 pub use digest::{Digest, Digester};
 pub use header::header_field;

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::byte_set::alphanumerics_and;
 use crate::config::{QueryRule, Switches, UnknownQuery};
 
 /// A path as the client spelled it, judged.
@@ -21,6 +22,11 @@ pub fn canonical_path(raw: &str) -> CanonicalPath {
     if is_canonical(raw.as_bytes()) {
         return CanonicalPath::Plain(raw.to_owned());
     }
+    judged(raw)
+}
+
+/// Judges any path, letter by letter.
+fn judged(raw: &str) -> CanonicalPath {
     if !raw.starts_with('/') || raw.contains("//") || raw.contains([';', '\\', '?', '#']) {
         return CanonicalPath::Doubtful;
     }
@@ -36,15 +42,7 @@ pub fn canonical_path(raw: &str) -> CanonicalPath {
 }
 
 /// Bytes that stand for themselves in a path, whatever stands beside them.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 0x80 {
-        plain[byte as usize] = byte.is_ascii_graphic() && !matches!(byte, b'%' | b';' | b'\\' | b'?' | b'#');
-        byte += 1;
-    }
-    plain
-};
+const PLAIN: [bool; 256] = alphanumerics_and(b"!\"$&'()*+,-./:<=>@[]^_`{|}~");
 
 /// Whether a path is in its canonical form by its letters alone, as most are: then nothing of it is read twice. One that is
 /// not may still be.

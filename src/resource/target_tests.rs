@@ -180,6 +180,11 @@ proptest! {
     }
 
     #[test]
+    fn what_is_canonical_by_its_letters_alone_is_judged_alike(raw in r#"/?([a-z0-9./%;\\?#"<>{}|^\[\] ~é-]|/\.\.?|%2[EFef]){0,10}"#) {
+        prop_assert_eq!(canonical_path(&raw), judged(&raw));
+    }
+
+    #[test]
     fn nothing_panics(raw in "\\PC{0,40}") {
         let _ = canonical_path(&raw);
         let _ = exact_path(&raw);

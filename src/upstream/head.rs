@@ -6,6 +6,8 @@
 //! that is no field at all would cost the whole answer there, so it is taken out before. Must not know: connections,
 //! bodies, time.
 
+use crate::resource::alphanumerics_and;
+
 /// Longest head accepted, bytes.
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 
@@ -60,9 +62,11 @@ pub(super) fn fault(raw: &[u8]) -> Option<String> {
 ///
 /// A line that may have said who may have the answer counts as its strictest reading: `Cache-Control: private`.
 pub(super) fn without_unreadable(raw: &[u8]) -> Option<Vec<u8>> {
-    if is_readable(raw) {
-        return None;
-    }
+    if is_readable(raw) { None } else { readable_lines(raw) }
+}
+
+/// The same, line by line.
+fn readable_lines(raw: &[u8]) -> Option<Vec<u8>> {
     let mut kept = Vec::with_capacity(raw.len() + PRIVATE.len());
     let (mut drops, mut is_doubtful, mut has_fields) = (false, false, false);
     let mut dropped = 0;
@@ -151,32 +155,7 @@ fn has_name(line: &[u8]) -> bool {
 }
 
 /// Which bytes are in names of fields (RFC 9110 §5.6.2). Each name of each answer is held against it.
-const IN_NAMES: [bool; 256] = {
-    let mut in_names = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 0x80 {
-        in_names[byte as usize] = byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'!' | b'#'
-                    | b'$'
-                    | b'%'
-                    | b'&'
-                    | b'\''
-                    | b'*'
-                    | b'+'
-                    | b'-'
-                    | b'.'
-                    | b'^'
-                    | b'_'
-                    | b'`'
-                    | b'|'
-                    | b'~'
-            );
-        byte += 1;
-    }
-    in_names
-};
+const IN_NAMES: [bool; 256] = alphanumerics_and(b"!#$%&'*+-.^_`|~");
 
 /// Where the first head of `bytes` ends, its empty line included. Returns `None` as long as it has no end.
 pub(super) fn end(bytes: &[u8]) -> Option<usize> {
@@ -244,6 +223,8 @@ fn shown(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -313,6 +294,17 @@ mod tests {
             "SSH-2.0-x\r\nno colon\r\n\r\n",
         ] {
             assert_eq!(without_unreadable(head.as_bytes()), None, "{head:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_that_is_readable_at_a_glance_is_left_as_it_is(
+            lines in prop::collection::vec("(HTTP/1\\.1 200 OK|[A-Za-z :()\t\u{1}-]{0,8})\r?\n?", 0..6),
+        ) {
+            for raw in [lines.concat(), format!("HTTP/1.1 200 OK\r\n{}", lines.concat())] {
+                prop_assert_eq!(without_unreadable(raw.as_bytes()), readable_lines(raw.as_bytes()), "{:?}", raw);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use pingora::http::RequestHeader;
 
 use super::framing::BadHead;
 use crate::config::{ClassValue, FRAMING_NAMES, Route, Share};
+use crate::resource::alphanumerics_and;
 
 /// Fields that pollcast sets on what it sends to an upstream, besides the families below.
 const SET: [&str; 3] = ["forwarded", "host", "x-real-ip"];
@@ -28,15 +29,7 @@ const SPELLING: BadHead = BadHead("a field name in a spelling that servers take 
 const TWICE: BadHead = BadHead("a field that says who asks is there twice");
 
 /// Which bytes are in names that have one spelling. Each name of each request is held against it.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 0x80 {
-        plain[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'-';
-        byte += 1;
-    }
-    plain
-};
+const PLAIN: [bool; 256] = alphanumerics_and(b"-");
 
 /// Checks the names of a request's fields. `route`: what covers it, if anything does.
 ///

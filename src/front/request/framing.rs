@@ -6,6 +6,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use crate::resource::alphanumerics_and;
 use http::{HeaderMap, HeaderValue, Method, Version, header};
 use memchr::{memchr, memchr2};
 use pingora::http::RequestHeader;
@@ -184,15 +185,7 @@ pub(in crate::front) fn check_host(request: &RequestHeader) -> Result<(), BadHea
 }
 
 /// Which bytes names of hosts have. Each request's host is held against it.
-const IN_NAMES: [bool; 256] = {
-    let mut in_names = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 0x80 {
-        in_names[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        byte += 1;
-    }
-    in_names
-};
+const IN_NAMES: [bool; 256] = alphanumerics_and(b"-._~");
 
 /// A name, an IPv4 address or an IPv6 address in brackets, and a port perhaps. Narrower than RFC 3986
 /// §3.2.2, whose `,`, `;` or `%` no real name has.
@@ -235,23 +228,12 @@ impl Framing {
     }
 }
 
-/// Which bytes are white space. Each byte of each name is held against it.
-const IS_SPACE: [bool; 256] = {
-    let mut is_space = [false; 256];
-    let mut byte = 0_u8;
-    while byte <= b' ' {
-        is_space[byte as usize] = byte.is_ascii_whitespace();
-        byte += 1;
-    }
-    is_space
-};
-
 fn field(line: &[u8], framing: &mut Framing) -> Result<(), BadHead> {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
         return Err(BadHead("a folded header line"));
     }
     // Names are short: a search would cost more to begin than it saves.
-    let is_end = |byte: &u8| *byte == b':' || IS_SPACE[usize::from(*byte)];
+    let is_end = |byte: &u8| *byte == b':' || byte.is_ascii_whitespace();
     let end = line.iter().position(is_end);
     let Some(colon) = end.filter(|end| *end > 0 && line[*end] == b':') else {
         return Err(match memchr(b':', line) {
